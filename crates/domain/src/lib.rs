@@ -1,0 +1,56 @@
+//! What is true: parties, transactions, topics, slots, access decisions. No I/O, no clock, no async.
+//!
+//! Who the parties are is decided in `identity`, what is durable in a backbone, what MQTT says in `session`; here stands
+//! what all of them agree on. Identifiers validate on construction, so that holding one is proof. The one line that
+//! decides who hears what is [`may_hear`]; the one order in which a publish is judged is [`Transaction::consider`].
+
+mod access;
+mod chain;
+mod cn_pattern;
+mod filter;
+mod hash;
+mod identifier;
+mod ids;
+mod manifest;
+mod message;
+mod party;
+mod refusal;
+mod rules;
+mod serde_text;
+mod session_record;
+mod subscription_index;
+mod time;
+mod topic;
+mod topic_error;
+mod transaction;
+
+pub use access::may_hear;
+pub use chain::{chain_start, next_head};
+pub use cn_pattern::{CnPattern, CnPatternError};
+pub use filter::{FilterClass, PartyFilter, Scope, TxFilter, classify_filter};
+pub use hash::{Sha256, Sha256Error};
+pub use identifier::IdentifierError;
+pub use ids::{Round, RoundError, Seq, TxId, TxIdError};
+pub use manifest::{
+    CompleteWhen, FINISH_WITHIN_S_MAX, MANIFEST_BYTES_MAX, MANIFEST_PAYLOAD_BYTES_MAX, Manifest, ManifestError,
+    PARTIES_MAX, PARTIES_MIN,
+};
+pub use message::{Addressed, Author, Delivery, LogMessage, LogPage, MessageProperties, Standing};
+pub use party::{PartyId, PartyIdError};
+pub use refusal::Refusal;
+pub use rules::{CreationRules, TransactionRule};
+pub use session_record::{BackfillRecord, SessionExpiry, SessionKey, SessionRecord, SubscriptionRecord, UnackedRecord};
+pub use subscription_index::SubscriptionIndex;
+pub use time::UnixMs;
+pub use topic::{PartyTopic, Place, TOPIC_BYTES_MAX, TopicClass, TxTopic, classify_topic};
+pub use topic_error::TopicError;
+pub use transaction::{
+    Charter, Closer, EQUIVOCATIONS_LISTED_MAX, Equivocation, EquivocationDocument, Equivocations,
+    EquivocationsDocument, JOIN_BYTES_MAX, MESSAGE_BYTES_MAX, Offer, Progress, Quorum, REASON_BYTES_MAX,
+    RESULT_BYTES_MAX, Slot, StateDocument, Transaction, TxState, TxStateError, Verdict,
+};
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod stored_forms;
