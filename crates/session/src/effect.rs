@@ -1,0 +1,112 @@
+//! What a session asks of the world. The driver carries effects out in the order in which they come.
+
+use bytes::Bytes;
+use quorate_domain::{MessageProperties, Refusal, Scope, Seq, SessionRecord, Standing, TxId, TxTopic};
+use quorate_wire::{Packet, ReasonCode};
+
+/// One thing for the driver to do.
+///
+/// Of [`LookUp`](Effect::LookUp), [`ReadStandings`](Effect::ReadStandings), [`ReadLog`](Effect::ReadLog) and
+/// [`ReadState`](Effect::ReadState) together, and of [`Save`](Effect::Save), at most one each is outstanding of its
+/// kind, so that a session never holds more than one page of its logs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Write this packet to the socket.
+    Send(Packet),
+    /// Append to a transaction's log; answered by `handle_committed` with the token.
+    Append {
+        /// Names the append in its answer.
+        token: u64,
+        /// Where it goes; the author it names is this session's party.
+        topic: TxTopic,
+        /// The client's bytes.
+        payload: Bytes,
+        /// What travels with them.
+        properties: MessageProperties,
+    },
+    /// Look up which transactions these scopes cover for this party; answered by `handle_looked_up`.
+    LookUp {
+        /// One a filter that the rights of a transaction decide.
+        scopes: Vec<Scope>,
+    },
+    /// Read where this party stands in all its transactions; answered by `handle_standings`.
+    ReadStandings,
+    /// Read what this party may hear of a log; answered by `handle_log_page`.
+    ReadLog {
+        /// Which log.
+        tx: TxId,
+        /// Beyond this.
+        after: Seq,
+        /// At most so many messages.
+        messages_max: usize,
+        /// At most so many payload bytes, but one message at least.
+        bytes_max: usize,
+    },
+    /// Read the interim state of an open or running transaction; answered by `handle_state`.
+    ReadState {
+        /// Which transaction.
+        tx: TxId,
+    },
+    /// Store the session durably; answered by `handle_saved`.
+    Save(SessionRecord),
+    /// Store cursors; need not be synced, has no answer. `None` deletes.
+    SaveCursors(Vec<(TxId, Option<Seq>)>),
+    /// Forget the session and its cursors. Only among the last effects; no answer.
+    Remove,
+    /// Flush what was sent, then close the connection.
+    Close(CloseCause),
+}
+
+/// Why a session closes its connection: for the log, and to tell the peer's fault from ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CloseCause {
+    /// The client sent DISCONNECT.
+    #[error("the client disconnected")]
+    ClientDisconnected,
+    /// The client broke the protocol.
+    #[error("protocol error ({code}): {reason}")]
+    Protocol {
+        /// What MQTT 5 clients are told.
+        code: ReasonCode,
+        /// What was wrong.
+        reason: String,
+    },
+    /// A publish or subscribe was refused and the client has no other way to learn it (3.x, or QoS 0).
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// Nothing came for one and a half times the keep alive (MQTT5 3.1.2.10).
+    #[error("keep alive ran out")]
+    KeepAlive,
+    /// The same party connected anew with the same client id.
+    #[error("taken over by a new connection")]
+    TakenOver,
+    /// The broker is shutting down.
+    #[error("the broker is shutting down")]
+    Draining,
+    /// The store could not answer.
+    #[error("storage fault: {0}")]
+    Fault(String),
+}
+
+/// The backbone could not do what was asked; the text is for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(pub String);
+
+/// The answer to one scope of a [`Effect::LookUp`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookedUp {
+    /// The transaction does not list the party, or does not exist: the same answer for both.
+    Refused,
+    /// Where the party stands in each transaction of the scope.
+    Standings(Vec<Standing>),
+}
+
+/// Whether the driver's write buffer takes more deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendRoom {
+    /// It does.
+    Open,
+    /// It does not: the session produces answers, but no deliveries.
+    Full,
+}

@@ -1,0 +1,200 @@
+//! The first packet. A connection is a [`Handshake`] until a CONNECT was accepted; only then is there a [`Session`].
+
+use std::time::Duration;
+
+use bytestring::ByteString;
+use quorate_domain::{Author, Seq, SessionExpiry, SessionKey, SessionRecord, TxId};
+use quorate_wire::{ConnAck, ConnAckProperties, Connect, Packet, QoS, ReasonCode, Version};
+
+use crate::window::Window;
+use crate::{Limits, Session};
+
+/// Bytes of the longest client identifier; a longer one is refused with 0x85. It bounds the keys of the store.
+pub const CLIENT_ID_BYTES_MAX: usize = 256;
+
+/// A connection whose client has not been accepted yet.
+#[derive(Debug)]
+pub struct Handshake {
+    limits: Limits,
+}
+
+/// A CONNECT that may be accepted: what is left is to take over what the store has of this session.
+#[derive(Debug)]
+pub struct Hello {
+    pub(crate) limits: Limits,
+    pub(crate) key: SessionKey,
+    pub(crate) version: Version,
+    pub(crate) clean_start: bool,
+    pub(crate) expiry: SessionExpiry,
+    pub(crate) keep_alive_s: u16,
+    pub(crate) inflight_max: u16,
+    pub(crate) packet_bytes_max: Option<u32>,
+    pub(crate) wants_reasons: bool,
+    answer: ConnAckProperties,
+}
+
+/// A first packet that cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("CONNECT refused ({code}): {reason}")]
+pub struct Rejected {
+    /// What to send before closing; `None` where the protocol wants silence (MQTT5 3.1.0-1).
+    pub answer: Option<Packet>,
+    /// In which version the answer is to be encoded.
+    pub version: Version,
+    /// The reason as a code.
+    pub code: ReasonCode,
+    /// The reason for a person.
+    pub reason: String,
+}
+
+impl Handshake {
+    /// A connection that has said nothing yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits }
+    }
+
+    /// Judges the first packet. `author` is who the TLS handshake proved the client to be; `fallback_client_id` names
+    /// the session of a client that leaves the choice to the broker.
+    pub fn handle_packet(self, packet: Packet, author: Author, fallback_client_id: String) -> Result<Hello, Rejected> {
+        let Packet::Connect(connect) = packet else {
+            return Err(Rejected {
+                answer: None,
+                version: Version::V5,
+                code: ReasonCode::ProtocolError,
+                reason: "the first packet is not a CONNECT (MQTT5 3.1.0-1)".to_owned(),
+            });
+        };
+        check(&connect)?;
+        let mut answer = self.announcement();
+        let client_id = if connect.client_id.is_empty() {
+            answer.assigned_client_identifier = Some(fallback_client_id.clone().into());
+            fallback_client_id
+        } else {
+            connect.client_id.to_string()
+        };
+        Ok(Hello {
+            key: SessionKey { party: author.party, client_id },
+            version: connect.version,
+            clean_start: connect.clean_start,
+            expiry: agree_on_expiry(&connect, &self.limits, &mut answer),
+            keep_alive_s: agree_on_keep_alive(&connect, &self.limits, &mut answer),
+            inflight_max: connect
+                .properties
+                .receive_maximum
+                .map_or(u16::MAX, |maximum| maximum.get())
+                .min(self.limits.inflight_max)
+                .clamp(1, Window::CAPACITY_MAX),
+            packet_bytes_max: connect.properties.maximum_packet_size,
+            wants_reasons: connect.properties.request_problem_information.unwrap_or(true),
+            limits: self.limits,
+            answer,
+        })
+    }
+
+    /// What every CONNACK of MQTT 5 announces.
+    fn announcement(&self) -> ConnAckProperties {
+        ConnAckProperties {
+            receive_maximum: self.limits.receive_maximum.try_into().ok(),
+            maximum_qos: Some(QoS::AtLeastOnce),
+            maximum_packet_size: Some(self.limits.packet_bytes_max),
+            shared_subscription_available: Some(false),
+            ..ConnAckProperties::default()
+        }
+    }
+}
+
+impl Hello {
+    /// Whose session it is.
+    pub fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
+    /// Whether what is stored of this session is to be forgotten.
+    pub fn starts_clean(&self) -> bool {
+        self.clean_start
+    }
+
+    /// The protocol version of the connection.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Refuses after all, where the backbone cannot serve.
+    pub fn reject(self, code: ReasonCode, reason: &str) -> Rejected {
+        rejected(self.version, code, reason)
+    }
+
+    /// Accepts. `stored` is what the store had of this session: its record and its cursors. The first effect of the
+    /// session is its CONNACK.
+    pub fn accept(mut self, stored: Option<(SessionRecord, Vec<(TxId, Seq)>)>, now: Duration) -> Session {
+        let connack = Packet::ConnAck(Box::new(ConnAck {
+            session_present: stored.is_some(),
+            reason_code: ReasonCode::Success,
+            properties: std::mem::take(&mut self.answer),
+        }));
+        Session::begin(self, connack, stored, now)
+    }
+}
+
+fn check(connect: &Connect) -> Result<(), Rejected> {
+    let refuse = |code, reason| Err(rejected(connect.version, code, reason));
+    if connect.properties.authentication_method.is_some() {
+        return refuse(ReasonCode::BadAuthenticationMethod, "the certificate is the only authentication");
+    }
+    if connect.client_id.len() > CLIENT_ID_BYTES_MAX {
+        return refuse(ReasonCode::ClientIdentifierNotValid, "the client identifier is longer than 256 bytes");
+    }
+    // MQTT 3.1.1 3.1.3-8; MQTT 3.1 knows no empty identifier at all.
+    let may_be_empty = match connect.version {
+        Version::V3_1 => false,
+        Version::V3_1_1 => connect.clean_start,
+        Version::V5 => true,
+    };
+    if connect.client_id.is_empty() && !may_be_empty {
+        return refuse(ReasonCode::ClientIdentifierNotValid, "an empty client identifier needs a clean session");
+    }
+    if connect.will.is_some() {
+        return refuse(ReasonCode::ImplementationSpecificError, "this version of the broker serves no wills");
+    }
+    Ok(())
+}
+
+fn rejected(version: Version, code: ReasonCode, reason: &str) -> Rejected {
+    let properties =
+        ConnAckProperties { reason_string: Some(ByteString::from(reason)), ..ConnAckProperties::default() };
+    let answer = Packet::ConnAck(Box::new(ConnAck { session_present: false, reason_code: code, properties }));
+    Rejected { answer: Some(answer), version, code, reason: reason.to_owned() }
+}
+
+/// In 3.x a session that is not clean never expires by the protocol; the broker's maximum holds for it as well.
+fn agree_on_expiry(connect: &Connect, limits: &Limits, answer: &mut ConnAckProperties) -> SessionExpiry {
+    let wanted_s = match connect.version {
+        Version::V5 => connect.properties.session_expiry_interval_s.unwrap_or(0),
+        Version::V3_1 | Version::V3_1_1 if connect.clean_start => 0,
+        Version::V3_1 | Version::V3_1_1 => u32::MAX,
+    };
+    if wanted_s > limits.session_expiry_max_s {
+        answer.session_expiry_interval_s = Some(limits.session_expiry_max_s);
+    }
+    expiry_of(wanted_s.min(limits.session_expiry_max_s))
+}
+
+/// What a session expiry interval means (MQTT5 3.1.2.11.2).
+pub(crate) fn expiry_of(interval_s: u32) -> SessionExpiry {
+    match interval_s {
+        0 => SessionExpiry::AtDisconnect,
+        u32::MAX => SessionExpiry::Never,
+        seconds => SessionExpiry::After(seconds),
+    }
+}
+
+fn agree_on_keep_alive(connect: &Connect, limits: &Limits, answer: &mut ConnAckProperties) -> u16 {
+    let wanted_s = connect.keep_alive_s;
+    let maximum_s = limits.keep_alive_max_s;
+    let too_long = maximum_s > 0 && (wanted_s == 0 || wanted_s > maximum_s);
+    if connect.version == Version::V5 && too_long {
+        answer.server_keep_alive_s = Some(maximum_s);
+        return maximum_s;
+    }
+    wanted_s
+}

@@ -1,0 +1,143 @@
+//! The subscriptions of one session, and which of them a message meets.
+
+use std::collections::BTreeMap;
+
+use quorate_domain::{PartyFilter, PartyId, Scope, Seq, SubscriptionRecord, TxFilter, TxId, TxTopic};
+use quorate_wire::QoS;
+
+/// A filter under `tx/` or `party/`.
+#[derive(Debug, Clone)]
+pub(crate) enum RoomFilter {
+    Tx(TxFilter),
+    Party(PartyFilter),
+}
+
+/// The two ways in which one log record may appear to a party.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View<'a> {
+    /// Under its own topic.
+    Log(&'a TxTopic),
+    /// A manifest, in the party's inbox.
+    Inbox,
+}
+
+/// One subscription.
+#[derive(Debug, Clone)]
+pub(crate) struct Subscription {
+    pub(crate) filter: RoomFilter,
+    pub(crate) record: SubscriptionRecord,
+}
+
+impl Subscription {
+    /// Whether messages of this transaction may meet it.
+    fn covers(&self, tx: &TxId, party: &PartyId) -> bool {
+        match &self.filter {
+            RoomFilter::Tx(filter) => match filter.scope() {
+                Scope::One(one) => one == tx,
+                Scope::All => true,
+            },
+            RoomFilter::Party(filter) => filter.matches_inbox(party),
+        }
+    }
+
+    fn matches(&self, view: View<'_>, party: &PartyId) -> bool {
+        match (&self.filter, view) {
+            (RoomFilter::Tx(filter), View::Log(topic)) => filter.matches(topic),
+            (RoomFilter::Party(filter), View::Inbox) => filter.matches_inbox(party),
+            _ => false,
+        }
+    }
+
+    /// Whether it starts after this message (Retain Handling 2 starts at the head of the log).
+    fn starts_after(&self, tx: &TxId, seq: Seq) -> bool {
+        self.record.starts.iter().any(|(room, start)| room == tx && seq <= *start)
+    }
+}
+
+/// What one message meets among the subscriptions: one delivery, however many overlap (MQTT5 3.3.4-3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Meeting {
+    pub(crate) qos: QoS,
+    pub(crate) identifiers: Vec<u32>,
+}
+
+/// A message as subscriptions see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) tx: &'a TxId,
+    pub(crate) seq: Seq,
+    pub(crate) author: Option<&'a PartyId>,
+    pub(crate) view: View<'a>,
+}
+
+/// All subscriptions of a session, by filter.
+#[derive(Debug)]
+pub(crate) struct Subscriptions {
+    party: PartyId,
+    by_filter: BTreeMap<String, Subscription>,
+}
+
+impl Subscriptions {
+    pub(crate) fn new(party: PartyId) -> Self {
+        Self { party, by_filter: BTreeMap::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_filter.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_filter.is_empty()
+    }
+
+    pub(crate) fn find(&self, filter: &str) -> Option<&Subscription> {
+        self.by_filter.get(filter)
+    }
+
+    pub(crate) fn insert(&mut self, subscription: Subscription) {
+        self.by_filter.insert(subscription.record.filter.clone(), subscription);
+    }
+
+    pub(crate) fn remove(&mut self, filter: &str) -> Option<Subscription> {
+        self.by_filter.remove(filter)
+    }
+
+    pub(crate) fn records(&self) -> Vec<SubscriptionRecord> {
+        self.by_filter.values().map(|subscription| subscription.record.clone()).collect()
+    }
+
+    /// Whether any subscription may meet messages of this transaction.
+    pub(crate) fn cover(&self, tx: &TxId) -> bool {
+        self.by_filter.values().any(|subscription| subscription.covers(tx, &self.party))
+    }
+
+    /// What a message meets among all subscriptions.
+    pub(crate) fn meet(&self, candidate: Candidate<'_>) -> Option<Meeting> {
+        self.merge(self.by_filter.values(), candidate)
+    }
+
+    /// What a message meets of one subscription, as its backfill asks.
+    pub(crate) fn meet_one(&self, filter: &str, candidate: Candidate<'_>) -> Option<Meeting> {
+        self.merge(self.by_filter.get(filter).into_iter(), candidate)
+    }
+
+    /// The highest QoS of all that match, and all their identifiers (MQTT5 3.3.4-2, 3.3.4-3). Under `tx/` the
+    /// publisher is a party, so No Local leaves out what the party itself said, on whichever connection.
+    fn merge<'s>(&self, among: impl Iterator<Item = &'s Subscription>, candidate: Candidate<'_>) -> Option<Meeting> {
+        let mut meeting: Option<Meeting> = None;
+        for subscription in among {
+            let own = candidate.author == Some(&self.party) && subscription.record.no_local;
+            if own
+                || !subscription.matches(candidate.view, &self.party)
+                || subscription.starts_after(candidate.tx, candidate.seq)
+            {
+                continue;
+            }
+            let qos = if subscription.record.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+            let merged = meeting.get_or_insert(Meeting { qos, identifiers: Vec::new() });
+            merged.qos = merged.qos.max(qos);
+            merged.identifiers.extend(subscription.record.identifier);
+        }
+        meeting
+    }
+}

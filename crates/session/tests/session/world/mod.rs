@@ -1,0 +1,370 @@
+//! A world without sockets for sessions to live in: logs whose `Seq` advances by 7, a store that keeps what a session
+//! asks it to keep, and a client that remembers what it heard.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_domain::*;
+use quorate_session::*;
+use quorate_wire::*;
+
+/// Sequence numbers advance by this, so that nothing comes to rely on numbers without gaps.
+const SEQ_STEP: u64 = 7;
+
+pub fn party(name: &str) -> PartyId {
+    PartyId::new(name).unwrap()
+}
+
+pub fn tx_id(number: usize) -> TxId {
+    format!("transaction-{number:06}").parse().unwrap()
+}
+
+/// One record of a log, with those who may hear it.
+pub struct Record {
+    pub message: Arc<LogMessage>,
+    pub addressees: Vec<(PartyId, Seq)>,
+}
+
+/// One log, with the parties that its transaction lists.
+#[derive(Default)]
+pub struct Log {
+    pub parties: Vec<PartyId>,
+    pub records: Vec<Record>,
+    pub closed: bool,
+}
+
+impl Log {
+    pub fn head(&self) -> Seq {
+        self.records.last().map_or(Seq::ZERO, |record| record.message.seq)
+    }
+
+    pub fn last_addressed(&self, party: &PartyId) -> Seq {
+        self.records
+            .iter()
+            .rev()
+            .find(|record| record.addressees.iter().any(|(to, _)| to == party))
+            .map_or(Seq::ZERO, |record| record.message.seq)
+    }
+}
+
+/// All logs.
+#[derive(Default)]
+pub struct Logs(pub BTreeMap<TxId, Log>);
+
+impl Logs {
+    /// Creates a transaction, with its manifest as the first record.
+    pub fn create(&mut self, number: usize, parties: &[PartyId]) -> TxId {
+        let tx = tx_id(number);
+        self.0.insert(tx.clone(), Log { parties: parties.to_vec(), ..Log::default() });
+        let names: Vec<&str> = parties.iter().map(|party| party.as_str()).collect();
+        let manifest = serde_json::json!({
+            "tx": tx, "initiator": names[0], "protocol": "test", "parties": names, "threshold": 2,
+        });
+        self.append(&tx, &parties[0].clone(), Place::Manifest, manifest.to_string().into());
+        tx
+    }
+
+    /// Appends as the committer would: who hears it is the domain's rule, in short.
+    pub fn append(&mut self, tx: &TxId, from: &PartyId, place: Place, payload: Bytes) -> Seq {
+        let log = self.0.get_mut(tx).unwrap();
+        let seq = Seq(log.head().0 + SEQ_STEP);
+        let hears = |party: &PartyId| !matches!(&place, Place::P2p { to, .. } if to != party);
+        let addressees = log.parties.iter().filter(|p| hears(p)).map(|p| (p.clone(), log.last_addressed(p))).collect();
+        let message = LogMessage {
+            seq,
+            at: UnixMs(1_000 + seq.0),
+            topic: TxTopic { tx: tx.clone(), place },
+            from: Some(Author { party: from.clone(), certificate: Sha256([7; 32]) }),
+            properties: MessageProperties::default(),
+            payload,
+        };
+        log.records.push(Record { message: Arc::new(message), addressees });
+        seq
+    }
+
+    /// The live copy of a record for a party.
+    pub fn live_copy(&self, tx: &TxId, seq: Seq, party: &PartyId) -> Option<Delivery> {
+        let record = self.0[tx].records.iter().find(|record| record.message.seq == seq)?;
+        let (_, prev) = record.addressees.iter().find(|(to, _)| to == party)?;
+        Some(Delivery::Log(Addressed { message: record.message.clone(), prev: *prev }))
+    }
+
+    pub fn page(&self, tx: &TxId, party: &PartyId, after: Seq, messages_max: usize) -> LogPage {
+        let log = &self.0[tx];
+        let mut page = LogPage { messages: Vec::new(), scanned_to: after, head: log.head() };
+        for record in log.records.iter().filter(|record| record.message.seq > after) {
+            if page.messages.len() == messages_max {
+                return page;
+            }
+            page.scanned_to = record.message.seq;
+            if let Some((_, prev)) = record.addressees.iter().find(|(to, _)| to == party) {
+                page.messages.push(Addressed { message: record.message.clone(), prev: *prev });
+            }
+        }
+        page.scanned_to = log.head();
+        page
+    }
+
+    pub fn standing(&self, tx: &TxId, party: &PartyId) -> Option<Standing> {
+        let log = self.0.get(tx)?;
+        log.parties.contains(party).then(|| Standing {
+            tx: tx.clone(),
+            state: if log.closed { TxState::Completed } else { TxState::Open },
+            last_addressed: log.last_addressed(party),
+            head: log.head(),
+        })
+    }
+
+    pub fn standings(&self, party: &PartyId) -> Vec<Standing> {
+        self.0.keys().filter_map(|tx| self.standing(tx, party)).collect()
+    }
+}
+
+/// What the store keeps of one session.
+#[derive(Default, Clone)]
+pub struct Stored {
+    pub record: Option<SessionRecord>,
+    pub cursors: BTreeMap<TxId, Seq>,
+}
+
+/// One delivery as the client saw it.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    pub topic: String,
+    pub seq: Seq,
+    pub dup: bool,
+    pub packet_id: Option<PacketId>,
+    pub identifiers: Vec<u32>,
+}
+
+/// A call that the driver has not answered yet.
+#[derive(Debug)]
+pub enum Call {
+    LookUp(Vec<Scope>),
+    Standings,
+    Log { tx: TxId, after: Seq, messages_max: usize },
+    State(TxId),
+    Save,
+    Append { token: u64 },
+}
+
+/// One client, its session while connected, and what the store has of it.
+pub struct Endpoint {
+    pub party: PartyId,
+    pub session: Option<Session>,
+    pub stored: Stored,
+    pub sent: Vec<Packet>,
+    pub heard: Vec<Heard>,
+    pub unacked: VecDeque<PacketId>,
+    pub calls: VecDeque<Call>,
+    pub closed: Option<CloseCause>,
+    pub now: Duration,
+}
+
+pub fn limits() -> Limits {
+    Limits { inflight_max: 8, receive_maximum: 4, ..Limits::default() }
+}
+
+pub fn connect(clean_start: bool, expiry_s: u32) -> Connect {
+    Connect {
+        version: Version::V5,
+        clean_start,
+        keep_alive_s: 60,
+        client_id: "device".into(),
+        will: None,
+        username: None,
+        password: None,
+        properties: ConnectProperties { session_expiry_interval_s: Some(expiry_s), ..ConnectProperties::default() },
+    }
+}
+
+pub fn filter(text: &str, qos: QoS, retain_handling: RetainHandling) -> SubscribeFilter {
+    SubscribeFilter { filter: text.into(), qos, no_local: false, retain_as_published: false, retain_handling }
+}
+
+pub fn publish(topic: &str, qos: QoS, packet_id: u16, payload: &str) -> Packet {
+    Packet::Publish(Box::new(Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic: topic.into(),
+        packet_id: PacketId::new(packet_id),
+        properties: PublishProperties::default(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+    }))
+}
+
+impl Endpoint {
+    pub fn new(name: &str) -> Self {
+        Self {
+            party: party(name),
+            session: None,
+            stored: Stored::default(),
+            sent: Vec::new(),
+            heard: Vec::new(),
+            unacked: VecDeque::new(),
+            calls: VecDeque::new(),
+            closed: None,
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Connects with this CONNECT over these limits, resuming what is stored unless it starts clean.
+    pub fn connect_with(&mut self, connect: Connect, limits: Limits) -> Result<(), Rejected> {
+        let author = Author { party: self.party.clone(), certificate: Sha256([7; 32]) };
+        let hello =
+            Handshake::new(limits).handle_packet(Packet::Connect(Box::new(connect)), author, "made-up".into())?;
+        if hello.starts_clean() {
+            self.stored = Stored::default();
+        }
+        let stored =
+            self.stored.record.clone().map(|record| (record, self.stored.cursors.clone().into_iter().collect()));
+        self.session = Some(hello.accept(stored, self.now));
+        self.closed = None;
+        self.run();
+        Ok(())
+    }
+
+    pub fn session(&mut self) -> &mut Session {
+        self.session.as_mut().expect("the endpoint is connected")
+    }
+
+    pub fn input(&mut self, act: impl FnOnce(&mut Session, Duration)) {
+        let now = self.now;
+        act(self.session(), now);
+        self.run();
+    }
+
+    pub fn packet(&mut self, packet: Packet) {
+        self.input(|session, now| session.handle_packet(packet, now));
+    }
+
+    /// Carries out effects; calls wait in `calls` until the test answers them.
+    pub fn run(&mut self) {
+        while let Some(effect) = self.session.as_mut().and_then(Session::poll_effect) {
+            match effect {
+                Effect::Send(packet) => self.receive(packet),
+                Effect::Append { token, .. } => self.calls.push_back(Call::Append { token }),
+                Effect::LookUp { scopes } => self.calls.push_back(Call::LookUp(scopes)),
+                Effect::ReadStandings => self.calls.push_back(Call::Standings),
+                Effect::ReadLog { tx, after, messages_max, .. } => {
+                    self.calls.push_back(Call::Log { tx, after, messages_max });
+                }
+                Effect::ReadState { tx } => self.calls.push_back(Call::State(tx)),
+                Effect::Save(record) => {
+                    self.stored.record = Some(record);
+                    self.calls.push_back(Call::Save);
+                }
+                Effect::SaveCursors(cursors) => self.keep_cursors(cursors),
+                Effect::Remove => self.stored = Stored::default(),
+                Effect::Close(cause) => self.closed = Some(cause),
+            }
+        }
+    }
+
+    fn keep_cursors(&mut self, cursors: Vec<(TxId, Option<Seq>)>) {
+        for (tx, cursor) in cursors {
+            match cursor {
+                Some(cursor) => self.stored.cursors.insert(tx, cursor),
+                None => self.stored.cursors.remove(&tx),
+            };
+        }
+    }
+
+    fn receive(&mut self, packet: Packet) {
+        if let Packet::Publish(publish) = &packet {
+            let seq = publish.properties.user_properties.iter().find(|(name, _)| name == "quorate-seq").unwrap();
+            self.heard.push(Heard {
+                topic: publish.topic.to_string(),
+                seq: Seq(seq.1.parse().unwrap()),
+                dup: publish.dup,
+                packet_id: publish.packet_id,
+                identifiers: publish.properties.subscription_identifiers.clone(),
+            });
+            self.unacked.extend(publish.packet_id);
+        }
+        self.sent.push(packet);
+    }
+
+    /// Answers the oldest call. `false`: there is none.
+    pub fn answer(&mut self, logs: &Logs) -> bool {
+        let Some(call) = self.calls.pop_front() else { return false };
+        let party = self.party.clone();
+        self.input(|session, _| match call {
+            Call::LookUp(scopes) => {
+                let looked_up = scopes.iter().map(|scope| match scope {
+                    Scope::All => LookedUp::Standings(logs.standings(&party)),
+                    Scope::One(tx) => logs
+                        .standing(tx, &party)
+                        .map_or(LookedUp::Refused, |standing| LookedUp::Standings(vec![standing])),
+                });
+                session.handle_looked_up(Ok(looked_up.collect()));
+            }
+            Call::Standings => session.handle_standings(Ok(logs.standings(&party))),
+            Call::Log { tx, after, messages_max } => {
+                session.handle_log_page(&tx, Ok(logs.page(&tx, &party, after, messages_max)));
+            }
+            Call::State(tx) => {
+                let head = logs.0[&tx].head();
+                session.handle_state(&tx, Ok(Some((head, Bytes::from(format!("state at {head}"))))));
+            }
+            Call::Save => session.handle_saved(Ok(())),
+            Call::Append { token } => session.handle_committed(token, Ok(Seq(1))),
+        });
+        true
+    }
+
+    pub fn answer_all(&mut self, logs: &Logs) {
+        while self.answer(logs) {}
+    }
+
+    /// The client acknowledges the oldest delivery. `false`: there is none.
+    pub fn acknowledge(&mut self) -> bool {
+        let Some(packet_id) = self.unacked.pop_front() else { return false };
+        self.packet(Packet::PubAck(Ack { packet_id, reason_code: ReasonCode::Success, properties: None }));
+        true
+    }
+
+    pub fn subscribe(&mut self, text: &str, retain_handling: RetainHandling, identifier: u32) {
+        self.packet(Packet::Subscribe(Subscribe {
+            packet_id: PacketId::MIN,
+            subscription_identifier: Some(identifier),
+            user_properties: Vec::new(),
+            filters: vec![filter(text, QoS::AtLeastOnce, retain_handling)],
+        }));
+    }
+
+    /// The connection ends; the driver carries out the last effects.
+    pub fn lose_connection(&mut self) {
+        self.input(|session, _| session.handle_connection_lost(UnixMs(5)));
+        self.forget_connection();
+    }
+
+    /// The broker is killed: nothing is carried out any more.
+    pub fn kill(&mut self) {
+        self.forget_connection();
+    }
+
+    fn forget_connection(&mut self) {
+        self.session = None;
+        self.calls.clear();
+        self.unacked.clear();
+    }
+
+    /// Answers and acknowledges until nothing moves.
+    pub fn settle(&mut self, logs: &Logs) {
+        while self.answer(logs) || self.acknowledge() {}
+    }
+
+    pub fn last_reason(&self) -> Option<ReasonCode> {
+        match self.sent.last()? {
+            Packet::PubAck(ack) => Some(ack.reason_code),
+            Packet::SubAck(suback) => suback.reason_codes.first().copied(),
+            Packet::Disconnect(disconnect) => Some(disconnect.reason_code),
+            Packet::ConnAck(connack) => Some(connack.reason_code),
+            _ => None,
+        }
+    }
+}
