@@ -1,0 +1,72 @@
+//! A backbone that keeps everything in memory: for tests of the rooms above, and the second runner of the suite. Nothing
+//! survives it and nothing in it is bounded by a disk; it is not for service. Its `Seq` advances by [`SEQ_STEP`], so that
+//! nothing comes to rely on numbers without gaps.
+
+mod log;
+mod presence;
+mod sessions;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use quorate_domain::{CreationRules, Delivery, PartyId, Seq, SessionKey, TxId, UnixMs};
+
+use crate::{Backbone, Fanout, Health, Mailbox, Mailboxes};
+
+/// How far apart the numbers of two neighbouring messages of a log are.
+pub const SEQ_STEP: u64 = 7;
+
+/// A new, empty backbone in memory, where transactions may be created as `rules` say.
+pub fn memory_backbone(rules: CreationRules) -> Backbone {
+    let mailboxes = Arc::new(Mailboxes::new());
+    let presence = Arc::new(presence::MemoryPresence::new());
+    let log = Arc::new(log::MemoryLog::new(rules, mailboxes.clone(), presence.clone()));
+    Backbone {
+        log: log.clone(),
+        registry: log,
+        sessions: Arc::new(sessions::MemorySessions::default()),
+        presence,
+        fanout: Arc::new(MemoryFanout(mailboxes)),
+        health: Arc::new(AlwaysReady),
+    }
+}
+
+struct MemoryFanout(Arc<Mailboxes>);
+
+impl Fanout for MemoryFanout {
+    fn mailbox(&self, key: &SessionKey) -> Mailbox {
+        self.0.register(key)
+    }
+
+    fn publish_state(&self, addressees: &[PartyId], tx: &TxId, seq: Seq, document: Bytes) {
+        let delivery = Delivery::State { tx: tx.clone(), seq, document };
+        for party in addressees {
+            self.0.deliver(party, &delivery);
+        }
+    }
+}
+
+struct AlwaysReady;
+
+impl Health for AlwaysReady {
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The clock of this backbone; a clock before 1970 reads as 1970.
+fn now() -> UnixMs {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMs(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::suite;
+
+    #[tokio::test]
+    async fn passes_the_suite() {
+        suite::run(async || super::memory_backbone(suite::open_rules())).await;
+    }
+}
