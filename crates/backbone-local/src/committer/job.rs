@@ -1,0 +1,152 @@
+//! What the committer is asked to do, the queue in which it waits, and how it is answered.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quorate_backbone::{Append, Appended, Completion, SaveError, Start, StoreError, TakenOver};
+use quorate_domain::{Closer, PartyId, Refusal, Seq, SessionKey, SessionRecord, TxId, UnixMs};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::store::PresenceValue;
+
+/// Bytes of payload that wait in the queue, in units of [`UNIT_BYTES`]; at the bound, a submitter waits.
+const QUEUE_UNITS: usize = 64 << 10;
+/// What one unit is; a message takes at least one.
+const UNIT_BYTES: usize = 1 << 10;
+
+/// Something to decide and to write.
+pub(crate) enum Job {
+    Append {
+        append: Append,
+        completion: Completion,
+        since: Instant,
+        /// Room in the queue, given back when the job is done.
+        _room: OwnedSemaphorePermit,
+    },
+    Close {
+        tx: TxId,
+        by: Closer,
+        reason: String,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    TakeOver {
+        key: SessionKey,
+        start: Start,
+        now: UnixMs,
+        answer: oneshot::Sender<Result<TakenOver, StoreError>>,
+    },
+    Save {
+        key: SessionKey,
+        epoch: u64,
+        save: Save,
+        answer: oneshot::Sender<Result<(), SaveError>>,
+    },
+    Presence {
+        party: PartyId,
+        value: PresenceValue,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
+    Stop,
+}
+
+/// What is to be kept of a session.
+pub(crate) enum Save {
+    Record(Box<SessionRecord>),
+    /// Not synced.
+    Cursors(Vec<(TxId, Option<Seq>)>),
+    Remove,
+}
+
+/// An outcome that waits for the disk.
+pub(super) enum Reply {
+    Append(Completion, Result<Appended, Refusal>, Instant),
+    Close(oneshot::Sender<Result<(), Refusal>>, Result<(), Refusal>),
+    TakeOver(oneshot::Sender<Result<TakenOver, StoreError>>, Result<TakenOver, StoreError>),
+    Save(oneshot::Sender<Result<(), SaveError>>, Result<(), SaveError>),
+    Presence(oneshot::Sender<Result<(), StoreError>>, Result<(), StoreError>),
+}
+
+impl Reply {
+    /// Tells the outcome. Who does not wait any more does not hear it.
+    pub(super) fn give(self) {
+        match self {
+            Reply::Append(completion, outcome, _) => completion.complete(outcome),
+            Reply::Close(answer, outcome) => drop(answer.send(outcome)),
+            Reply::TakeOver(answer, outcome) => drop(answer.send(outcome)),
+            Reply::Save(answer, outcome) => drop(answer.send(outcome)),
+            Reply::Presence(answer, outcome) => drop(answer.send(outcome)),
+        }
+    }
+
+    /// Tells that the store failed, whatever the outcome would have been: it was decided on what may not be there.
+    pub(super) fn give_fault(self, error: &StoreError) {
+        match self {
+            Reply::Append(completion, ..) => completion.complete(Err(storage_fault(error))),
+            Reply::Close(answer, _) => drop(answer.send(Err(storage_fault(error)))),
+            Reply::TakeOver(answer, _) => drop(answer.send(Err(error.clone()))),
+            Reply::Save(answer, _) => drop(answer.send(Err(error.clone().into()))),
+            Reply::Presence(answer, _) => drop(answer.send(Err(error.clone()))),
+        }
+    }
+}
+
+impl Job {
+    /// Answers a job that was not begun.
+    pub(super) fn refuse(self, error: &StoreError) {
+        match self {
+            Job::Append { completion, .. } => completion.complete(Err(storage_fault(error))),
+            Job::Close { answer, .. } => drop(answer.send(Err(storage_fault(error)))),
+            Job::TakeOver { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Job::Save { answer, .. } => drop(answer.send(Err(error.clone().into()))),
+            Job::Presence { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Job::Stop => {}
+        }
+    }
+}
+
+/// A fault of the store as a publisher is told it.
+pub(super) fn storage_fault(error: &StoreError) -> Refusal {
+    Refusal::StorageFault(error.to_string())
+}
+
+/// The way to the committer: bounded in jobs and in bytes.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    jobs: mpsc::Sender<Job>,
+    room: Arc<Semaphore>,
+}
+
+impl Queue {
+    /// A queue for `jobs_max` jobs, and the end at which the committer takes them.
+    pub(crate) fn new(jobs_max: usize) -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, receiver) = mpsc::channel(jobs_max.max(1));
+        (Self { jobs, room: Arc::new(Semaphore::new(QUEUE_UNITS)) }, receiver)
+    }
+
+    /// Queues an append; waits for room only.
+    pub(crate) async fn append(&self, append: Append, completion: Completion) -> Result<(), StoreError> {
+        let since = Instant::now();
+        // A payload is at most 1 MiB by the time it is here; a longer one would take all the room rather than wait for ever.
+        let units = append.payload.len().div_ceil(UNIT_BYTES).clamp(1, QUEUE_UNITS);
+        let units = u32::try_from(units).expect("clamped to what fits");
+        let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| StoreError::Closed)?;
+        self.send(Job::Append { append, completion, since, _room: room }).await
+    }
+
+    /// Queues a job and waits for its answer.
+    pub(crate) async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(job(answer)).await?;
+        answered.await.map_err(|_| StoreError::Closed)
+    }
+
+    /// Asks the committer to end after what is queued.
+    pub(crate) async fn stop(&self) {
+        // An error means that it has ended already.
+        let _ = self.send(Job::Stop).await;
+    }
+
+    async fn send(&self, job: Job) -> Result<(), StoreError> {
+        self.jobs.send(job).await.map_err(|_| StoreError::Closed)
+    }
+}

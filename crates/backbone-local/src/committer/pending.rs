@@ -1,0 +1,51 @@
+//! The batch that is being put together: what is to be written, what the decisions of the batch already see of it, and
+//! who waits for it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use quorate_domain::{LogMessage, PartyId, Seq, SessionKey, Slot, TxId, TxTopic};
+
+use super::job::Reply;
+use crate::store::{Batch, PresenceValue, Resident};
+
+/// A batch in the making.
+#[derive(Default)]
+pub(super) struct Pending {
+    pub(super) batch: Batch,
+    /// Whether anything in it must be on the disk before it is answered.
+    pub(super) sync: bool,
+    /// The transactions that this batch touched, as they stand after it.
+    pub(super) residents: HashMap<TxId, Resident>,
+    /// Those of them whose progress is to be written: once, at the end.
+    pub(super) moved: HashSet<TxId>,
+    /// Those of them whose state document changed.
+    pub(super) changed: HashSet<TxId>,
+    /// The slots that this batch writes.
+    pub(super) slots: HashMap<TxTopic, Slot>,
+    /// The sessions that this batch touched. A second decision over one waits for the next batch, so that it is taken on
+    /// what is in the store.
+    pub(super) sessions: HashSet<SessionKey>,
+    /// The last epoch that this batch gave to a session.
+    pub(super) session_epoch: Option<u64>,
+    /// The presences that this batch writes.
+    pub(super) presences: HashMap<PartyId, PresenceValue>,
+    /// Live copies, in the order of the queue, hence of `Seq` in each log.
+    pub(super) copies: Vec<(Arc<LogMessage>, Vec<(PartyId, Seq)>)>,
+    /// The outcomes, in the order of the queue.
+    pub(super) replies: Vec<Reply>,
+}
+
+impl Pending {
+    /// Puts what is written once a batch into the batch.
+    pub(super) fn seal(&mut self) {
+        for tx in &self.moved {
+            if let Some(resident) = self.residents.get(tx) {
+                self.batch.put_progress(resident);
+            }
+        }
+        if let Some(epoch) = self.session_epoch {
+            self.batch.put_session_epoch(epoch);
+        }
+    }
+}

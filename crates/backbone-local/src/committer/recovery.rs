@@ -1,0 +1,90 @@
+//! After a failed write or sync: the outcome is unknown, so all that waits is refused, and nothing is acknowledged before
+//! the store has been opened again and what it holds is what is on the disk.
+
+use std::time::{Duration, Instant};
+
+use quorate_backbone::StoreError;
+use tokio::sync::mpsc;
+
+use super::Committer;
+use super::job::Job;
+use crate::store::StoreFault;
+
+/// How long to wait between attempts to open the store again: doubled from the first to the last.
+const BACKOFF_FIRST: Duration = Duration::from_millis(20);
+const BACKOFF_LAST: Duration = Duration::from_secs(2);
+/// How often what waits is refused meanwhile.
+const REFUSE_EVERY: Duration = Duration::from_millis(10);
+
+/// Whether the committer goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recovery {
+    /// The store is open again.
+    Open,
+    /// It was asked to end, or nobody is left to ask it for anything.
+    Stop,
+}
+
+impl Committer {
+    /// Turns red before anybody is told, and lets go of what was decided since the last batch that is surely there. What
+    /// to tell those who wait.
+    pub(super) fn note_failure(&mut self, cause: &StoreFault) -> StoreError {
+        let reason = format!("a write failed: {cause}");
+        tracing::error!(%cause, "a write to the store failed; refusing messages until it is open again");
+        self.metrics.store_ready.set(0);
+        self.health.fail(reason.clone());
+        self.cache.clear();
+        StoreError::Fault(reason)
+    }
+
+    /// Refuses all that comes until the store is open again.
+    pub(super) fn recover(
+        &mut self,
+        cause: &StoreFault,
+        told: &StoreError,
+        jobs: &mut mpsc::Receiver<Job>,
+    ) -> Recovery {
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            if refuse_for(backoff, told, jobs) == Recovery::Stop {
+                return Recovery::Stop;
+            }
+            match self.try_reopen() {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the store does not take writes yet");
+                    self.health.fail(format!("a write failed: {cause}; since then: {error}"));
+                }
+            }
+            backoff = (backoff * 2).min(BACKOFF_LAST);
+        }
+        tracing::info!("the store is open again");
+        self.health.recover();
+        self.metrics.store_ready.set(1);
+        Recovery::Open
+    }
+
+    /// While the disk takes nothing, the store stays open as it is: what it holds can still be read.
+    fn try_reopen(&mut self) -> Result<(), StoreFault> {
+        self.disk.probe()?;
+        self.shared.reopen()
+    }
+}
+
+fn refuse_for(time: Duration, told: &StoreError, jobs: &mut mpsc::Receiver<Job>) -> Recovery {
+    let deadline = Instant::now() + time;
+    loop {
+        loop {
+            match jobs.try_recv() {
+                Ok(Job::Stop) | Err(mpsc::error::TryRecvError::Disconnected) => return Recovery::Stop,
+                Ok(job) => job.refuse(told),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+            }
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Recovery::Open;
+        }
+        std::thread::sleep(left.min(REFUSE_EVERY));
+    }
+}

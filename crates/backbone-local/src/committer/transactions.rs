@@ -1,0 +1,164 @@
+//! Decides appends and closes, each against the store *and* what the batch already holds. What the decision is, the
+//! domain says.
+
+use std::sync::Arc;
+
+use quorate_backbone::{Append, Appended, StoreError};
+use quorate_domain::{
+    Closer, LogMessage, MessageProperties, Offer, PartyId, Place, Refusal, Seq, Sha256, Slot, Transaction, TxId,
+    TxTopic, UnixMs, Verdict,
+};
+
+use super::job::storage_fault;
+use super::pending::Pending;
+use super::{Committer, fault};
+use crate::clock;
+use crate::store::{Resident, StoreFault};
+
+impl Committer {
+    /// What becomes of an append. An accepted one is in the batch when this returns.
+    pub(super) fn decide_append(&mut self, append: Append, pending: &mut Pending) -> Result<Appended, Refusal> {
+        let tx = append.topic.tx.clone();
+        let known = self.load(&tx, pending).map_err(|error| refusal(&error))?;
+        let now = clock::now();
+        let offer = Offer { topic: &append.topic, from: &append.author.party, payload: &append.payload, now };
+        if !known {
+            if append.topic.place != Place::Manifest {
+                return Err(Refusal::NotAuthorized);
+            }
+            let transaction = Transaction::create(&offer, &self.rules)?;
+            pending.batch.put_charter(&transaction);
+            pending.changed.insert(tx.clone());
+            pending.residents.insert(tx, Resident { transaction, last_at: now });
+            let seq = self.accept(append, pending);
+            return Ok(Appended { seq, repeated: false });
+        }
+        let slot = self.slot(&append.topic, pending).map_err(|error| refusal(&error))?;
+        let resident = resident(pending, &tx);
+        match resident.transaction.consider(&offer, slot.as_ref()) {
+            Verdict::Accept => Ok(Appended { seq: self.accept(append, pending), repeated: false }),
+            Verdict::Repeated(seq) => Ok(Appended { seq, repeated: true }),
+            Verdict::Refuse(refused) => {
+                if let (Refusal::SlotTaken { .. }, Some(slot)) = (&refused, slot) {
+                    self.metrics.slots_refused.inc();
+                    resident.transaction.note_equivocation(&offer, &slot);
+                    pending.moved.insert(tx.clone());
+                    pending.changed.insert(tx);
+                    pending.sync = true;
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// What becomes of a close: an edge of the state, and its record.
+    pub(super) fn decide_close(
+        &mut self,
+        tx: &TxId,
+        by: Closer,
+        reason: &str,
+        pending: &mut Pending,
+    ) -> Result<(), Refusal> {
+        if !self.load(tx, pending).map_err(|error| refusal(&error))? {
+            return Err(Refusal::NotAuthorized);
+        }
+        resident(pending, tx).transaction.close(by, reason)?;
+        pending.changed.insert(tx.clone());
+        self.close_if_due(tx, pending);
+        Ok(())
+    }
+
+    /// Brings a transaction into the batch; false if there is none.
+    fn load(&mut self, tx: &TxId, pending: &mut Pending) -> Result<bool, StoreFault> {
+        if pending.residents.contains_key(tx) {
+            return Ok(true);
+        }
+        // Taken out of the cache while the batch changes it; a batch that fails empties the cache anyway.
+        let resident = match self.cache.pop(tx) {
+            Some(resident) => Some(resident),
+            None => self.shared.store()?.resident(tx)?,
+        };
+        let known = resident.is_some();
+        if let Some(resident) = resident {
+            pending.residents.insert(tx.clone(), resident);
+        }
+        Ok(known)
+    }
+
+    fn slot(&self, topic: &TxTopic, pending: &Pending) -> Result<Option<Slot>, StoreFault> {
+        if !topic.place.is_slot() {
+            return Ok(None);
+        }
+        match pending.slots.get(topic) {
+            Some(slot) => Ok(Some(slot.clone())),
+            None => self.shared.store()?.slot(&topic.tx, &topic.place),
+        }
+    }
+
+    fn accept(&self, append: Append, pending: &mut Pending) -> Seq {
+        let tx = append.topic.tx.clone();
+        let (seq, at) = next_place(resident(pending, &tx));
+        if append.topic.place.is_slot() {
+            let slot = Slot { seq, author: append.author.party.clone(), sha256: Sha256::of(&append.payload) };
+            pending.batch.put_slot(&tx, &append.topic.place, &slot);
+            pending.slots.insert(append.topic.clone(), slot);
+        }
+        let message = LogMessage {
+            seq,
+            at,
+            topic: append.topic,
+            from: Some(append.author),
+            properties: append.properties,
+            payload: append.payload,
+        };
+        enter(message, pending);
+        self.close_if_due(&tx, pending);
+        seq
+    }
+
+    /// Appends the closing record where one is due: in the same batch as what ended the transaction.
+    fn close_if_due(&self, tx: &TxId, pending: &mut Pending) {
+        let resident = resident(pending, tx);
+        if !resident.transaction.closing_due() {
+            return;
+        }
+        let presence = &self.presence;
+        let is_present = |party: &PartyId| presence.is_present(party);
+        let payload = resident.transaction.state_document(&is_present).to_bytes();
+        let (seq, at) = next_place(resident);
+        let topic = TxTopic { tx: tx.clone(), place: Place::State };
+        enter(LogMessage { seq, at, topic, from: None, properties: MessageProperties::default(), payload }, pending);
+    }
+}
+
+/// A transaction that has been loaded into the batch.
+fn resident<'a>(pending: &'a mut Pending, tx: &TxId) -> &'a mut Resident {
+    pending.residents.get_mut(tx).expect("loaded before it is decided over")
+}
+
+/// The next place in a log: its number, and a time not before the one before it.
+fn next_place(resident: &Resident) -> (Seq, UnixMs) {
+    (Seq(resident.transaction.progress.last_seq.0 + 1), clock::now().max(resident.last_at))
+}
+
+/// The message is in the log of the batch from here on.
+fn enter(message: LogMessage, pending: &mut Pending) {
+    let tx = message.topic.tx.clone();
+    let resident = pending.residents.get_mut(&tx).expect("loaded before it is decided over");
+    let before = resident.transaction.progress.changed;
+    let addressees = resident.transaction.record(&message);
+    resident.last_at = message.at;
+    if resident.transaction.progress.changed != before {
+        pending.changed.insert(tx.clone());
+    }
+    pending.batch.put_message(&resident.transaction, &message, &addressees);
+    pending.moved.insert(tx);
+    pending.sync = true;
+    pending.copies.push((Arc::new(message), addressees));
+}
+
+/// A failed read, as a publisher is told it.
+fn refusal(error: &StoreFault) -> Refusal {
+    let told: StoreError = fault(error);
+    storage_fault(&told)
+}

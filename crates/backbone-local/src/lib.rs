@@ -1,0 +1,206 @@
+//! RocksDB keeps, rumqttd moves: the backbone of one machine.
+//!
+//! A message enters the queue of the `committer`, the one thread that writes: it decides over it, makes it durable
+//! together with all else that waits, and only then answers. Copies of it then travel along the `lanes` to the mailboxes of
+//! the connected sessions of its addressees; what is lost on that way is noticed and read from the log. Here all of it is
+//! put together.
+
+mod channels;
+mod clock;
+mod committer;
+mod health;
+mod lanes;
+mod metrics;
+mod movement;
+mod presence;
+mod reads;
+mod sessions;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use quorate_backbone::{Backbone, ChangedTransactions, Mailboxes};
+use quorate_domain::CreationRules;
+use thiserror::Error;
+
+use channels::Channels;
+use committer::{Committer, Queue, new_cache};
+use health::LocalHealth;
+use lanes::Lanes;
+use metrics::Metrics;
+use movement::{Carrier, LaneEnd};
+use presence::{Attendances, LocalPresence};
+use reads::{LocalLog, Reads};
+use sessions::LocalSessions;
+use store::{Disk, RealDisk, SharedStore};
+
+/// When a message counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the disk says that it has it.
+    Fsync,
+    /// When the operating system has it: a crash of the broker loses nothing, a power cut may lose what was acknowledged,
+    /// and with it may open slots again that were written.
+    Os,
+}
+
+/// What carries live copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Movement {
+    /// rumqttd's router, in this many lanes (at least one).
+    Lanes {
+        /// How many.
+        count: usize,
+    },
+    /// A plain channel, for the benchmark.
+    Channels,
+}
+
+/// How to open a backbone.
+#[derive(Debug, Clone)]
+pub struct LocalOptions {
+    /// The directory of the store; made if it is missing.
+    pub path: PathBuf,
+    /// When a message counts as durable.
+    pub durability: Durability,
+    /// Who may create transactions, with whom.
+    pub rules: CreationRules,
+    /// What carries live copies.
+    pub movement: Movement,
+    /// Jobs that wait for the committer; at the bound, submitters wait.
+    pub queue_max: usize,
+    /// Jobs in one batch.
+    pub batch_max: usize,
+    /// Danger, for tests: every k-th copy in a lane is lost.
+    pub danger_drop_every: Option<NonZeroU32>,
+}
+
+/// A backbone could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The directory cannot be made.
+    #[error("the store's directory cannot be made: {0}")]
+    Directory(#[source] std::io::Error),
+    /// RocksDB does not open it: it is in use, broken, or not to be read.
+    #[error("the store cannot be opened: {0}")]
+    Store(String),
+    /// It was written by another version.
+    #[error("the store has schema version {found}, and this program knows version {expected} only")]
+    Schema {
+        /// What is in the store.
+        found: u32,
+        /// What this program reads and writes.
+        expected: u32,
+    },
+    /// It was written by a later version.
+    #[error("the store has a column family `{0}`, which this program does not know: a later version wrote it")]
+    UnknownFamily(String),
+    /// The lanes cannot be set up.
+    #[error("the lanes cannot be set up: {0}")]
+    Lane(String),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+    /// It is opened outside of a Tokio runtime.
+    #[error("a backbone is opened within a Tokio runtime")]
+    NoRuntime,
+    /// The metrics are registered already.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// An open backbone. It lives on in the [`Backbone`]s that were taken from it; [`shut_down`](Self::shut_down) ends it.
+pub struct LocalBackbone {
+    backbone: Backbone,
+    queue: Queue,
+    committer: JoinHandle<()>,
+}
+
+impl LocalBackbone {
+    /// Opens or makes the store, and starts what runs. Blocks while RocksDB reads its log. Within a Tokio runtime.
+    pub fn open(options: LocalOptions, metrics: &prometheus::Registry) -> Result<LocalBackbone, OpenError> {
+        let disk = Box::new(RealDisk::new(&options.path));
+        Self::open_on(disk, options, metrics)
+    }
+
+    fn open_on(
+        disk: Box<dyn Disk>,
+        options: LocalOptions,
+        metrics: &prometheus::Registry,
+    ) -> Result<LocalBackbone, OpenError> {
+        tokio::runtime::Handle::try_current().map_err(|_| OpenError::NoRuntime)?;
+        std::fs::create_dir_all(&options.path).map_err(OpenError::Directory)?;
+        let metrics = Metrics::register(metrics)?;
+        let shared = Arc::new(SharedStore::open(&options.path)?);
+        let movement = Arc::new(start_movement(&options, &metrics)?);
+        let (queue, jobs) = Queue::new(options.queue_max);
+        let reads = Reads::new(shared.clone());
+        let attendances = Arc::new(Attendances::default());
+        let changed = Arc::new(ChangedTransactions::new());
+        let health = Arc::new(LocalHealth::default());
+        let committer = Committer {
+            shared,
+            disk,
+            rules: options.rules,
+            movement: movement.clone(),
+            presence: attendances.clone(),
+            changed: changed.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+            sync: options.durability == Durability::Fsync,
+            batch_max: options.batch_max.max(1),
+            cache: new_cache(),
+        };
+        let committer = committer.spawn(jobs).map_err(OpenError::Thread)?;
+        metrics.store_ready.set(1);
+        let log = Arc::new(LocalLog { queue: queue.clone(), reads: reads.clone(), changed });
+        let backbone = Backbone {
+            log: log.clone(),
+            registry: log,
+            sessions: Arc::new(LocalSessions::new(queue.clone())),
+            presence: Arc::new(LocalPresence::new(attendances, queue.clone(), reads)),
+            fanout: movement,
+            health,
+        };
+        Ok(LocalBackbone { backbone, queue, committer })
+    }
+
+    /// The faces of this backbone.
+    pub fn backbone(&self) -> Backbone {
+        self.backbone.clone()
+    }
+
+    /// Answers what is queued, syncs, and closes the store. What is asked of the backbone afterwards is refused.
+    pub async fn shut_down(self) {
+        self.queue.stop().await;
+        let committer = self.committer;
+        let ended = tokio::task::spawn_blocking(move || committer.join()).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::error!("the committer did not end well");
+        }
+    }
+}
+
+fn start_movement(options: &LocalOptions, metrics: &Arc<Metrics>) -> Result<movement::Movement, OpenError> {
+    let count = match options.movement {
+        Movement::Lanes { count } => NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN),
+        Movement::Channels => NonZeroUsize::MIN,
+    };
+    let mailboxes: Vec<_> = (0..count.get()).map(|_| Arc::new(Mailboxes::new())).collect();
+    let end = |(lane, mailboxes): (usize, &Arc<Mailboxes>)| LaneEnd {
+        lane,
+        mailboxes: mailboxes.clone(),
+        metrics: metrics.clone(),
+    };
+    let ends = mailboxes.iter().enumerate().map(end).collect();
+    let carrier: Box<dyn Carrier> = match options.movement {
+        Movement::Lanes { .. } => Box::new(Lanes::start(ends, options.danger_drop_every)?),
+        Movement::Channels => Box::new(Channels::start(ends, options.danger_drop_every)),
+    };
+    Ok(movement::Movement::new(mailboxes, carrier, metrics.clone()))
+}

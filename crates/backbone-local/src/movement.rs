@@ -1,0 +1,170 @@
+//! How live copies travel from the committer to the mailboxes: which lane a party is on, who has a mailbox there, and
+//! what happens where a copy is lost. What carries them, rumqttd (`lanes`) or plain channels (`channels`), is behind
+//! [`Carrier`].
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_backbone::{Fanout, Mailbox, Mailboxes};
+use quorate_domain::{Addressed, Delivery, LogMessage, MessageProperties, PartyId, Place, Seq, SessionKey, TxId};
+
+use crate::metrics::Metrics;
+
+/// Bytes of one lane that may be on their way. A live copy beyond it is dropped: the log has it.
+pub(crate) const LANE_BYTES_MAX: u64 = 12 << 20;
+/// The same in messages.
+pub(crate) const LANE_MESSAGES_MAX: u64 = 16_384;
+/// What a header holds at most beside what is counted below: ids, round, author, count.
+const HEADER_FIXED_BYTES: usize = 512;
+/// One addressee in a header: an id of at most 64 bytes, and a number.
+const ADDRESSEE_BYTES: usize = 80;
+/// What is written around each user property.
+const USER_PROPERTY_BYTES: usize = 16;
+
+/// One copy for the parties of one lane.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LiveCopy {
+    pub(crate) cargo: Cargo,
+    /// With each addressee the message before this one that it was sent (of no meaning for a state).
+    pub(crate) addressees: Vec<(PartyId, Seq)>,
+}
+
+/// What is carried.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cargo {
+    Message(Arc<LogMessage>),
+    State { tx: TxId, seq: Seq, document: Bytes },
+}
+
+/// What carries copies along the lanes.
+pub(crate) trait Carrier: Send + Sync {
+    /// Takes a copy, or gives it back if there is no room. Never waits.
+    fn carry(&self, lane: usize, copy: LiveCopy) -> Result<(), LiveCopy>;
+}
+
+/// The mailboxes of one lane, with what is counted of them.
+pub(crate) struct LaneEnd {
+    pub(crate) lane: usize,
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// All lanes.
+pub(crate) struct Movement {
+    lanes: Vec<Arc<Mailboxes>>,
+    carrier: Box<dyn Carrier>,
+    metrics: Arc<Metrics>,
+}
+
+impl Movement {
+    /// Lanes with these mailboxes, and what carries copies to them.
+    pub(crate) fn new(lanes: Vec<Arc<Mailboxes>>, carrier: Box<dyn Carrier>, metrics: Arc<Metrics>) -> Self {
+        Self { lanes, carrier, metrics }
+    }
+
+    /// Sends a message that is durable on its way. Whether a party has a mailbox is looked up now, after it became
+    /// durable: a session that registers after this look finds the message in the log.
+    pub(crate) fn hand_message(&self, message: Arc<LogMessage>, addressees: &[(PartyId, Seq)]) {
+        self.hand(Cargo::Message(message), addressees.iter().cloned());
+    }
+
+    fn hand(&self, cargo: Cargo, addressees: impl Iterator<Item = (PartyId, Seq)>) {
+        let mut present: Vec<_> = addressees
+            .map(|(party, prev)| (self.lane_of(&party), (party, prev)))
+            .filter(|(lane, (party, _))| self.lanes[*lane].has(party))
+            .collect();
+        present.sort_by_key(|(lane, _)| *lane);
+        for of_lane in present.chunk_by(|(one, _), (other, _)| one == other) {
+            let lane = of_lane[0].0;
+            let addressees = of_lane.iter().map(|(_, addressee)| addressee.clone()).collect();
+            if let Err(lost) = self.carrier.carry(lane, LiveCopy { cargo: cargo.clone(), addressees }) {
+                self.metrics.copies_dropped.inc();
+                for (party, _) in &lost.addressees {
+                    self.lanes[lane].mark_behind(party);
+                }
+            }
+        }
+    }
+
+    /// All sessions of a party are on one lane. The hash has fixed keys; that a party may choose its name to share a lane
+    /// costs it and its neighbours nothing but evenness.
+    fn lane_of(&self, party: &PartyId) -> usize {
+        let mut hasher = DefaultHasher::new();
+        party.hash(&mut hasher);
+        usize::try_from(hasher.finish() % self.lanes.len() as u64).expect("less than the number of lanes")
+    }
+}
+
+impl Fanout for Movement {
+    fn mailbox(&self, key: &SessionKey) -> Mailbox {
+        self.lanes[self.lane_of(&key.party)].register(key)
+    }
+
+    fn publish_state(&self, addressees: &[PartyId], tx: &TxId, seq: Seq, document: Bytes) {
+        let cargo = Cargo::State { tx: tx.clone(), seq, document };
+        self.hand(cargo, addressees.iter().map(|party| (party.clone(), Seq::ZERO)));
+    }
+}
+
+impl LaneEnd {
+    /// Puts a copy into the mailboxes of its addressees.
+    pub(crate) fn deliver(&self, copy: &LiveCopy) {
+        let mut lost = 0;
+        for (party, prev) in &copy.addressees {
+            let delivery = match &copy.cargo {
+                Cargo::Message(message) => Delivery::Log(Addressed { message: message.clone(), prev: *prev }),
+                Cargo::State { tx, seq, document } => {
+                    Delivery::State { tx: tx.clone(), seq: *seq, document: document.clone() }
+                }
+            };
+            lost += self.mailboxes.deliver(party, &delivery);
+        }
+        if lost > 0 {
+            self.metrics.mailbox_overflows.inc_by(lost as u64);
+        }
+    }
+
+    /// Something was lost, and it is not known for whom.
+    pub(crate) fn mark_all_behind(&self) {
+        self.metrics.lane_gaps.inc();
+        self.mailboxes.mark_all_behind();
+    }
+}
+
+impl LiveCopy {
+    /// What this copy counts for in the bound of its lane, in bytes: its payload, its header, and as much again for the
+    /// topic that weighs what the header weighs (see `lanes::header`).
+    pub(crate) fn weight(&self) -> u64 {
+        let payload = match &self.cargo {
+            Cargo::Message(message) => message.payload.len(),
+            Cargo::State { document, .. } => document.len(),
+        };
+        (payload + 2 * self.header_bytes()) as u64
+    }
+
+    /// All but the payload, in bytes: never less than it takes when it is written.
+    pub(crate) fn header_bytes(&self) -> usize {
+        let of_message = match &self.cargo {
+            Cargo::Message(message) => properties_bytes(&message.properties) + free_form_bytes(&message.topic.place),
+            Cargo::State { .. } => 0,
+        };
+        HEADER_FIXED_BYTES + ADDRESSEE_BYTES * self.addressees.len() + of_message
+    }
+}
+
+fn properties_bytes(properties: &MessageProperties) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let user = properties.user_properties.iter().map(|(name, value)| name.len() + value.len() + USER_PROPERTY_BYTES);
+    text(&properties.content_type)
+        + text(&properties.response_topic)
+        + properties.correlation_data.as_ref().map_or(0, Bytes::len)
+        + user.sum::<usize>()
+}
+
+fn free_form_bytes(place: &Place) -> usize {
+    match place {
+        Place::Message { rest, .. } => rest.len(),
+        _ => 0,
+    }
+}

@@ -1,0 +1,49 @@
+//! Sessions between connections: each call is a job of the committer, so that a take-over and a write of the owner
+//! before it have an order.
+
+use async_trait::async_trait;
+use quorate_backbone::{SaveError, SessionStore, Start, StoreError, TakenOver};
+use quorate_domain::{Seq, SessionKey, SessionRecord, TxId, UnixMs};
+
+use crate::committer::{Job, Queue, Save};
+
+/// The sessions of this backbone.
+pub(crate) struct LocalSessions {
+    queue: Queue,
+}
+
+impl LocalSessions {
+    pub(crate) fn new(queue: Queue) -> Self {
+        Self { queue }
+    }
+
+    async fn keep(&self, key: &SessionKey, epoch: u64, save: Save) -> Result<(), SaveError> {
+        let key = key.clone();
+        self.queue.ask(|answer| Job::Save { key, epoch, save, answer }).await?
+    }
+}
+
+#[async_trait]
+impl SessionStore for LocalSessions {
+    async fn take_over(&self, key: &SessionKey, start: Start, now: UnixMs) -> Result<TakenOver, StoreError> {
+        let key = key.clone();
+        self.queue.ask(|answer| Job::TakeOver { key, start, now, answer }).await?
+    }
+
+    async fn save(&self, key: &SessionKey, epoch: u64, record: &SessionRecord) -> Result<(), SaveError> {
+        self.keep(key, epoch, Save::Record(Box::new(record.clone()))).await
+    }
+
+    async fn save_cursors(
+        &self,
+        key: &SessionKey,
+        epoch: u64,
+        cursors: &[(TxId, Option<Seq>)],
+    ) -> Result<(), SaveError> {
+        self.keep(key, epoch, Save::Cursors(cursors.to_vec())).await
+    }
+
+    async fn remove(&self, key: &SessionKey, epoch: u64) -> Result<(), SaveError> {
+        self.keep(key, epoch, Save::Remove).await
+    }
+}

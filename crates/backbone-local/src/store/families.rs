@@ -1,0 +1,133 @@
+//! The column families, and the options with which RocksDB is opened.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    DEFAULT_COLUMN_FAMILY_NAME, Options,
+};
+
+use crate::OpenError;
+
+/// What is read again and again: one cache for all families.
+const BLOCK_CACHE_BYTES: usize = 64 << 20;
+/// Bits a key in the filters that answer "this slot is free" without a read of the disk: 1% false positives.
+const FILTER_BITS: f64 = 10.0;
+/// Written but not yet sorted, of the log; the other families hold little.
+const LOG_BUFFER_BYTES: usize = 32 << 20;
+const OTHER_BUFFER_BYTES: usize = 8 << 20;
+/// All write buffers together; beyond, the largest is written out.
+const ALL_BUFFERS_BYTES: usize = 128 << 20;
+/// The write-ahead log; beyond, the families that keep its oldest part alive are written out. Bounds the time to open.
+const WAL_BYTES_MAX: u64 = 256 << 20;
+/// RocksDB's own log files: it would keep a thousand.
+const INFO_LOG_FILES: usize = 4;
+const INFO_LOG_BYTES: usize = 4 << 20;
+/// Threads that write out and merge.
+const BACKGROUND_JOBS: i32 = 2;
+
+/// A column family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// Schema version, last session epoch.
+    Meta,
+    /// (tx): charter and progress.
+    Transactions,
+    /// (tx, seq): message.
+    Log,
+    /// (tx, place): seq, author and SHA-256.
+    Slots,
+    /// (party, tx): nothing; the key says it.
+    PartyTx,
+    /// (party, client id): epoch and record.
+    Sessions,
+    /// (party, client id, tx): seq.
+    Cursors,
+    /// (party): epoch, last seen.
+    Presence,
+}
+
+impl Family {
+    const ALL: [Family; 8] = [
+        Family::Meta,
+        Family::Transactions,
+        Family::Log,
+        Family::Slots,
+        Family::PartyTx,
+        Family::Sessions,
+        Family::Cursors,
+        Family::Presence,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Family::Meta => "meta",
+            Family::Transactions => "transactions",
+            Family::Log => "log",
+            Family::Slots => "slots",
+            Family::PartyTx => "party_tx",
+            Family::Sessions => "sessions",
+            Family::Cursors => "cursors",
+            Family::Presence => "presence",
+        }
+    }
+
+    fn options(self, cache: &Cache) -> Options {
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(cache);
+        blocks.set_bloom_filter(FILTER_BITS, false);
+        blocks.set_cache_index_and_filter_blocks(true);
+        blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        let mut options = Options::default();
+        options.set_block_based_table_factory(&blocks);
+        options.set_level_compaction_dynamic_level_bytes(true);
+        options.set_compression_type(DBCompressionType::Lz4);
+        match self {
+            Family::Log => {
+                options.set_write_buffer_size(LOG_BUFFER_BYTES);
+                // What sank to the last level is old: worth the better compression.
+                options.set_bottommost_compression_type(DBCompressionType::Zstd);
+            }
+            _ => options.set_write_buffer_size(OTHER_BUFFER_BYTES),
+        }
+        options
+    }
+}
+
+/// Opens the database with all families, making those that are missing.
+pub(super) fn open(path: &Path) -> Result<DB, OpenError> {
+    let options = database_options();
+    refuse_unknown_families(&options, path)?;
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+    let families =
+        Family::ALL.into_iter().map(|family| ColumnFamilyDescriptor::new(family.name(), family.options(&cache)));
+    DB::open_cf_descriptors(&options, path, families).map_err(|error| OpenError::Store(error.to_string()))
+}
+
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_db_write_buffer_size(ALL_BUFFERS_BYTES);
+    options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_max_background_jobs(BACKGROUND_JOBS);
+    options.set_keep_log_file_num(INFO_LOG_FILES);
+    options.set_max_log_file_size(INFO_LOG_BYTES);
+    // A torn last record was never acknowledged: stop before it. (`AbsoluteConsistency` would refuse to open then.)
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options
+}
+
+/// A family that this version does not know was made by a later one, which may rely on it.
+fn refuse_unknown_families(options: &Options, path: &Path) -> Result<(), OpenError> {
+    if !path.join("CURRENT").exists() {
+        return Ok(());
+    }
+    let known: BTreeSet<_> = Family::ALL.into_iter().map(Family::name).chain([DEFAULT_COLUMN_FAMILY_NAME]).collect();
+    let found = DB::list_cf(options, path).map_err(|error| OpenError::Store(error.to_string()))?;
+    match found.into_iter().find(|name| !known.contains(name.as_str())) {
+        Some(name) => Err(OpenError::UnknownFamily(name)),
+        None => Ok(()),
+    }
+}

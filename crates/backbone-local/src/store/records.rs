@@ -1,0 +1,142 @@
+//! What is written under the keys: compact binary (postcard), the payload of a message raw at the end of its record.
+
+use bytes::Bytes;
+use quorate_domain::{
+    Author, LogMessage, MessageProperties, Place, Progress, Seq, SessionRecord, Slot, Transaction, TxId, TxTopic,
+    UnixMs,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::StoreFault;
+
+/// One message as it stands in the log, without its key and its payload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LogHead {
+    pub(crate) at: UnixMs,
+    pub(crate) place: Place,
+    pub(crate) from: Option<Author>,
+    pub(crate) properties: MessageProperties,
+    /// For each addressee, as its index in the members of the charter, the message before it that it was sent.
+    pub(crate) prevs: Vec<(u8, Seq)>,
+}
+
+/// What changes of a transaction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ProgressRecord {
+    pub(crate) progress: Progress,
+    /// The time of the last message of the log; time does not run backwards in a log.
+    pub(crate) last_at: UnixMs,
+}
+
+/// A transaction as the committer holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Resident {
+    pub(crate) transaction: Transaction,
+    pub(crate) last_at: UnixMs,
+}
+
+/// What is kept of a session: who owns it, and what was saved.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SessionValue {
+    pub(crate) epoch: u64,
+    pub(crate) record: Option<SessionRecord>,
+}
+
+/// What is kept of the presence of a party.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PresenceValue {
+    pub(crate) epoch: u64,
+    pub(crate) online: bool,
+    pub(crate) since: UnixMs,
+    pub(crate) last_seen: UnixMs,
+}
+
+/// Encodes a record. None of ours can fail: they are plain data of known length.
+pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    postcard::to_stdvec(record).expect("plain data of known length is always encoded")
+}
+
+/// Decodes a record of the named kind.
+pub(crate) fn decode<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, StoreFault> {
+    postcard::from_bytes(bytes).map_err(|_| StoreFault::Corrupt { kind })
+}
+
+/// The value of a slot. (Its place is in the key.)
+pub(crate) fn decode_slot(bytes: &[u8]) -> Result<Slot, StoreFault> {
+    decode("slot", bytes)
+}
+
+/// The value of a log record: the head, then the payload as it is.
+pub(crate) fn encode_message(message: &LogMessage, prevs: Vec<(u8, Seq)>) -> Vec<u8> {
+    let head = LogHead {
+        at: message.at,
+        place: message.topic.place.clone(),
+        from: message.from.clone(),
+        properties: message.properties.clone(),
+        prevs,
+    };
+    let mut value = encode(&head);
+    value.extend_from_slice(&message.payload);
+    value
+}
+
+/// The head of a log record, and where its payload begins.
+pub(crate) fn decode_head(value: &[u8]) -> Result<(LogHead, &[u8]), StoreFault> {
+    postcard::take_from_bytes(value).map_err(|_| StoreFault::Corrupt { kind: "log record" })
+}
+
+impl LogHead {
+    /// The whole message again.
+    pub(crate) fn into_message(self, tx: &TxId, seq: Seq, payload: &[u8]) -> LogMessage {
+        LogMessage {
+            seq,
+            at: self.at,
+            topic: TxTopic { tx: tx.clone(), place: self.place },
+            from: self.from,
+            properties: self.properties,
+            payload: Bytes::copy_from_slice(payload),
+        }
+    }
+
+    /// The message before this one that the member was sent.
+    pub(crate) fn prev_of(&self, member: usize) -> Seq {
+        self.prevs.iter().find(|(index, _)| usize::from(*index) == member).map_or(Seq::ZERO, |(_, prev)| *prev)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_domain::{PartyId, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn a_message_comes_back_as_it_was() {
+        let message = LogMessage {
+            seq: Seq(12),
+            at: UnixMs(34),
+            topic: "tx/01JD3W8QK7V9N2M4/p2p/1/alice/bob".parse().expect("a valid topic"),
+            from: Some(Author { party: PartyId::new("alice").expect("valid"), certificate: Sha256::of(b"c") }),
+            properties: MessageProperties {
+                payload_format_indicator: Some(true),
+                content_type: Some("text".to_owned()),
+                response_topic: None,
+                correlation_data: Some(Bytes::from_static(b"\0\xff")),
+                user_properties: vec![("a".to_owned(), "b".to_owned())],
+            },
+            payload: Bytes::from_static(b"\0payload\0"),
+        };
+        let value = encode_message(&message, vec![(1, Seq(9))]);
+        let (head, payload) = decode_head(&value).expect("what was encoded");
+        assert_eq!((head.prev_of(1), head.prev_of(0)), (Seq(9), Seq::ZERO));
+        assert_eq!(head.into_message(&message.topic.tx, Seq(12), payload), message);
+    }
+
+    #[test]
+    fn what_is_cut_short_is_called_corrupt() {
+        let value = encode(&SessionValue { epoch: 300, record: None });
+        let cut = decode::<SessionValue>("session", &value[..1]);
+        assert!(matches!(cut, Err(StoreFault::Corrupt { kind: "session" })));
+    }
+}

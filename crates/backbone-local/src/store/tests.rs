@@ -1,0 +1,68 @@
+//! Opening stores that this program did not write, or that somebody else has open.
+
+use rocksdb::{DB, Options};
+
+use super::families::Family;
+use super::{Batch, SCHEMA_KEY, SharedStore, Store};
+use crate::OpenError;
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+#[test]
+fn a_store_opens_again_with_what_was_written() {
+    let directory = directory();
+    let mut batch = Batch::default();
+    batch.put_session_epoch(7);
+    Store::open(directory.path()).expect("it is made").write(&batch, true).expect("it is written");
+    let store = Store::open(directory.path()).expect("it opens again");
+    assert_eq!(store.session_epoch().expect("readable"), 7);
+}
+
+#[test]
+fn another_schema_version_is_refused_and_named() {
+    let directory = directory();
+    let mut batch = Batch::default();
+    batch.put(Family::Meta, SCHEMA_KEY.to_vec(), 99_u32.to_be_bytes().to_vec());
+    Store::open(directory.path()).expect("it is made").write(&batch, true).expect("it is written");
+    let refused = Store::open(directory.path()).map(drop).expect_err("another version");
+    assert!(matches!(refused, OpenError::Schema { found: 99, expected: 1 }));
+    assert!(refused.to_string().contains("99"));
+}
+
+#[test]
+fn a_family_of_a_later_version_is_refused_and_named() {
+    let directory = directory();
+    drop(Store::open(directory.path()).expect("it is made"));
+    {
+        let options = Options::default();
+        let families = DB::list_cf(&options, directory.path()).expect("listed");
+        let mut db = DB::open_cf(&options, directory.path(), families).expect("it opens");
+        db.create_cf("from_the_future", &options).expect("a family");
+    }
+    let refused = Store::open(directory.path()).map(drop).expect_err("an unknown family");
+    assert!(matches!(refused, OpenError::UnknownFamily(name) if name == "from_the_future"));
+}
+
+#[test]
+fn a_store_that_is_in_use_is_refused() {
+    let directory = directory();
+    let _held = Store::open(directory.path()).expect("it is made");
+    assert!(matches!(Store::open(directory.path()).map(drop), Err(OpenError::Store(_))));
+}
+
+#[test]
+fn readers_of_a_store_that_is_opened_again_read_to_the_end() {
+    let directory = directory();
+    let shared = std::sync::Arc::new(SharedStore::open(directory.path()).expect("it is made"));
+    let reader = shared.store().expect("it is open");
+    let reopening = std::thread::spawn({
+        let shared = shared.clone();
+        move || shared.reopen()
+    });
+    assert_eq!(reader.session_epoch().expect("readable"), 0);
+    drop(reader);
+    reopening.join().expect("the thread ends").expect("it opens again");
+    assert_eq!(shared.store().expect("it is open").session_epoch().expect("readable"), 0);
+}

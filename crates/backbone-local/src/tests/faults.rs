@@ -1,0 +1,121 @@
+//! A disk that fails: nothing is acknowledged that may not be there, and afterwards it goes on.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use quorate_backbone::Start;
+use quorate_domain::{Refusal, Seq, UnixMs};
+
+use super::{create, directory, options, publish, read, session, soon, tx, until};
+use crate::LocalBackbone;
+use crate::store::{Batch, Disk, RealDisk, Store, StoreFault};
+
+/// How many of the next calls fail.
+#[derive(Default)]
+struct Faults {
+    /// Writes that fail and leave nothing.
+    writes: AtomicU32,
+    /// Writes that fail after they took place.
+    syncs: AtomicU32,
+    probes: AtomicU32,
+}
+
+struct FaultyDisk {
+    disk: RealDisk,
+    faults: Arc<Faults>,
+}
+
+fn due(count: &AtomicU32) -> bool {
+    count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok()
+}
+
+impl Disk for FaultyDisk {
+    fn write(&mut self, store: &Store, batch: &Batch, sync: bool) -> Result<(), StoreFault> {
+        if due(&self.faults.writes) {
+            return Err(StoreFault::Injected("no space left on device"));
+        }
+        self.disk.write(store, batch, sync)?;
+        if due(&self.faults.syncs) {
+            return Err(StoreFault::Injected("the sync failed"));
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Result<(), StoreFault> {
+        if due(&self.faults.probes) {
+            return Err(StoreFault::Injected("still no space left on device"));
+        }
+        self.disk.probe()
+    }
+}
+
+fn open(path: &Path) -> (LocalBackbone, Arc<Faults>) {
+    let faults = Arc::new(Faults::default());
+    let disk = FaultyDisk { disk: RealDisk::new(path), faults: faults.clone() };
+    let local = LocalBackbone::open_on(Box::new(disk), options(path), &prometheus::Registry::new());
+    (local.expect("it opens"), faults)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_write_is_told_and_the_retry_is_acknowledged_once() {
+    const FOR_A_WHILE: u32 = 1_000;
+    let directory = directory();
+    let (local, faults) = open(directory.path());
+    let backbone = local.backbone();
+    create(&backbone, &tx(1)).await;
+    faults.probes.store(FOR_A_WHILE, Ordering::Release);
+    faults.writes.store(1, Ordering::Release);
+
+    let failed = publish(&backbone, &tx(1), "bob", "broadcast/1/bob", "one").await;
+    assert!(matches!(failed, Err(Refusal::StorageFault(_))), "{failed:?}");
+    let reason = backbone.health.ready().expect_err("not ready");
+    assert!(reason.contains("no space left"), "{reason}");
+    // While the disk takes nothing, all is refused, and what is there can be read.
+    let refused = publish(&backbone, &tx(1), "bob", "broadcast/1/bob", "one").await;
+    assert!(matches!(refused, Err(Refusal::StorageFault(_))), "{refused:?}");
+    let take_over = soon(backbone.sessions.take_over(&session("bob"), Start::Clean, UnixMs(1))).await;
+    assert!(take_over.is_err());
+    assert_eq!(read(&backbone, &tx(1), "carol").await.len(), 1);
+
+    faults.probes.store(0, Ordering::Release);
+    until("ready again", || backbone.health.ready().is_ok()).await;
+    let retried = publish(&backbone, &tx(1), "bob", "broadcast/1/bob", "one").await.expect("accepted");
+    assert!(!retried.repeated);
+    assert_eq!(read(&backbone, &tx(1), "carol").await.len(), 2);
+    soon(local.shut_down()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failed_sync_the_retry_finds_what_is_on_the_disk() {
+    let directory = directory();
+    let (local, faults) = open(directory.path());
+    let backbone = local.backbone();
+    create(&backbone, &tx(1)).await;
+    faults.syncs.store(1, Ordering::Release);
+    let unknown = publish(&backbone, &tx(1), "bob", "broadcast/1/bob", "one").await;
+    assert!(matches!(unknown, Err(Refusal::StorageFault(_))), "{unknown:?}");
+    until("ready again", || backbone.health.ready().is_ok()).await;
+    // It did take place: other bytes are refused, the same are acknowledged, and it is there once.
+    let other = publish(&backbone, &tx(1), "bob", "broadcast/1/bob", "two").await;
+    assert!(matches!(other, Err(Refusal::SlotTaken { .. })));
+    let retried = publish(&backbone, &tx(1), "bob", "broadcast/1/bob", "one").await.expect("accepted");
+    assert!(retried.repeated);
+    let page = read(&backbone, &tx(1), "carol").await;
+    assert_eq!(page.len(), 2);
+    assert_eq!(page[1].prev, Seq(1));
+    soon(local.shut_down()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_disk_does_not_keep_the_end_waiting() {
+    let directory = directory();
+    let (local, faults) = open(directory.path());
+    faults.probes.store(u32::MAX, Ordering::Release);
+    faults.writes.store(u32::MAX, Ordering::Release);
+    let backbone = local.backbone();
+    let failed = soon(backbone.presence.announce(&session("bob"), UnixMs(1))).await;
+    assert!(failed.is_err());
+    assert!(!backbone.presence.is_present(&session("bob").party));
+    soon(local.shut_down()).await;
+}
