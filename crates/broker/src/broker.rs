@@ -1,0 +1,228 @@
+//! What a broker consists of, how it starts and how it drains.
+//!
+//! Everything that can fail for want of a file or an address fails in [`Broker::bind`], before anything is served.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_backbone::Backbone;
+use quorate_domain::PartyId;
+use quorate_http::{Api, HttpLimits};
+use quorate_identity::TlsError;
+use quorate_session::Limits;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::config::{ApiConfig, Config, Listener, SessionConfig, TlsConfig};
+use crate::connection::{Manner, Shared, Terms};
+use crate::draining::Draining;
+use crate::listener;
+use crate::live::LiveSessions;
+use crate::metrics::Metrics;
+use crate::state_announcer::StateAnnouncer;
+
+/// What the API speaks above TLS.
+const API_ALPN: &[&[u8]] = &[b"http/1.1"];
+
+/// How long the API has to answer what is under way once it is told to end; a little above its own limit.
+const API_END_LIMIT: Duration = Duration::from_secs(6);
+
+/// Why a broker could not start.
+#[derive(Debug, Error)]
+pub enum BrokerError {
+    /// An address cannot be listened on: taken, not of this machine, or a port that needs rights.
+    #[error("{name} cannot listen on {address}: {source}")]
+    Bind {
+        /// Which listener, or the API.
+        name: String,
+        /// Where it should listen.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The certificates of a listener cannot be used.
+    #[error("the TLS of {name} cannot be set up: {source}")]
+    Tls {
+        /// Which listener, or the API.
+        name: String,
+        /// What is wrong with them.
+        source: TlsError,
+    },
+    /// A metric cannot be registered: the registry belongs to another broker.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A broker whose sockets are bound and whose certificates are read.
+pub struct Broker {
+    doors: Vec<Door>,
+    api: Option<ApiDoor>,
+    drain_limit: Duration,
+    shared: Arc<Shared>,
+    drain: watch::Sender<bool>,
+}
+
+struct Door {
+    socket: TcpListener,
+    address: SocketAddr,
+    connections_max: usize,
+    manner: Manner,
+}
+
+struct ApiDoor {
+    socket: TcpListener,
+    address: SocketAddr,
+    tls: Arc<ServerConfig>,
+    limits: HttpLimits,
+    api: Api,
+}
+
+impl Broker {
+    /// Reads the certificates and binds every address; connections wait in the kernel until [`Broker::run`].
+    ///
+    /// # Errors
+    /// The first thing that is missing: see [`BrokerError`].
+    pub async fn bind(
+        config: Config,
+        backbone: Backbone,
+        metrics: prometheus::Registry,
+    ) -> Result<Broker, BrokerError> {
+        let (drain, draining) = watch::channel(false);
+        let mut doors = Vec::with_capacity(config.listeners.len());
+        for listener in config.listeners {
+            doors.push(Door::bind(listener, &config.session).await?);
+        }
+        let api = match config.api {
+            Some(api) => Some(ApiDoor::bind(api, &backbone, &metrics, &draining).await?),
+            None => None,
+        };
+        let live = Arc::new(LiveSessions::default());
+        let metrics = Metrics::register(&metrics)?;
+        let shared = Arc::new(Shared { backbone, live, metrics, draining: Draining::new(draining) });
+        Ok(Broker { doors, api, drain_limit: config.drain.limit, shared, drain })
+    }
+
+    /// Where MQTT clients connect, in the order of the configuration; with the ports that the system chose for port 0.
+    pub fn listener_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.iter().map(|door| door.address).collect()
+    }
+
+    /// Where the API listens.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref().map(|api| api.address)
+    }
+
+    /// Serves until `shutdown` resolves, then drains.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        self.log_addresses();
+        let announcer = StateAnnouncer::new(self.shared.backbone.clone(), self.shared.metrics.clone());
+        // Dropping a set ends its tasks: none outlives this call, however it ends.
+        let mut background = JoinSet::new();
+        background.spawn(announcer.run());
+        let (end_api, api_ends) = watch::channel(false);
+        let mut api = JoinSet::new();
+        if let Some(door) = self.api {
+            api.spawn(quorate_http::serve(door.socket, door.tls, door.limits, door.api, api_ends));
+        }
+        let mut listeners = JoinSet::new();
+        for door in self.doors {
+            let shared = Arc::clone(&self.shared);
+            listeners.spawn(listener::serve(door.socket, door.connections_max, door.manner, shared));
+        }
+        shutdown.await;
+        tracing::info!(limit_ms = self.drain_limit.as_millis(), "draining: no new connections, every client is told");
+        self.drain.send_replace(true);
+        all_ended(&mut listeners, self.drain_limit, "connections").await;
+        end_api.send_replace(true);
+        all_ended(&mut api, API_END_LIMIT, "the API").await;
+    }
+
+    fn log_addresses(&self) {
+        let mqtt: Vec<String> =
+            self.doors.iter().map(|door| format!("{}={}", door.manner.listener, door.address)).collect();
+        let api = self.api_address().map_or_else(|| "none".to_owned(), |address| address.to_string());
+        tracing::info!(mqtt = mqtt.join(" "), api, "listening");
+    }
+}
+
+impl Door {
+    async fn bind(listener: Listener, session: &SessionConfig) -> Result<Door, BrokerError> {
+        let name = format!("listener {:?}", listener.name);
+        let tls = server_config(&listener.tls, &[], &name)?;
+        let (socket, address) = bind(listener.address, name).await?;
+        let manner = Manner {
+            listener: listener.name,
+            tls,
+            handshake_timeout: listener.handshake_timeout,
+            terms: Terms {
+                connect_timeout: listener.connect_timeout,
+                limits: limits(session, listener.packet_bytes_max),
+            },
+        };
+        Ok(Door { socket, address, connections_max: listener.connections_max, manner })
+    }
+}
+
+impl ApiDoor {
+    async fn bind(
+        config: ApiConfig,
+        backbone: &Backbone,
+        metrics: &prometheus::Registry,
+        draining: &watch::Receiver<bool>,
+    ) -> Result<ApiDoor, BrokerError> {
+        let name = "the API".to_owned();
+        let tls = server_config(&config.tls, API_ALPN, &name)?;
+        let (socket, address) = bind(config.address, name).await?;
+        let limits = HttpLimits {
+            handshake_timeout: config.handshake_timeout,
+            header_timeout: config.header_timeout,
+            connections_max: config.connections_max,
+            body_bytes_max: config.body_bytes_max,
+        };
+        let admins: Vec<PartyId> = config.admins;
+        let api = Api { backbone: backbone.clone(), admins, metrics: metrics.clone(), draining: draining.clone() };
+        Ok(ApiDoor { socket, address, tls, limits, api })
+    }
+}
+
+async fn bind(address: SocketAddr, name: String) -> Result<(TcpListener, SocketAddr), BrokerError> {
+    let bound = async {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    };
+    bound.await.map_err(|source| BrokerError::Bind { name, address, source })
+}
+
+fn server_config(tls: &TlsConfig, alpn: &[&[u8]], name: &str) -> Result<Arc<ServerConfig>, BrokerError> {
+    quorate_identity::server_config(&tls.files, &tls.versions, alpn)
+        .map_err(|source| BrokerError::Tls { name: name.to_owned(), source })
+}
+
+fn limits(session: &SessionConfig, packet_bytes_max: u32) -> Limits {
+    Limits {
+        inflight_max: session.inflight_max,
+        receive_maximum: session.receive_maximum,
+        pending_bytes_max: session.pending_bytes_max,
+        packet_bytes_max,
+        keep_alive_max_s: session.keep_alive_max_s,
+        session_expiry_max_s: session.session_expiry_max_s,
+        subscriptions_max: session.subscriptions_max,
+    }
+}
+
+/// Waits until all tasks have ended; those that have not within the limit are cut.
+async fn all_ended(tasks: &mut JoinSet<()>, limit: Duration, what: &str) {
+    let ended = timeout(limit, async { while tasks.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        tracing::warn!(limit_ms = limit.as_millis(), "{what} did not end in time and are cut");
+        tasks.shutdown().await;
+    }
+}

@@ -1,0 +1,278 @@
+//! From what is written to what runs: defaults, ranges, names, and what must fit together.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::ops::Range;
+use std::path::Path;
+
+use quorate_domain::{CnPattern, CreationRules, PartyId, TransactionRule};
+use quorate_identity::{TlsFiles, TlsVersion};
+use serde_spanned::Spanned;
+
+use super::checker::{Checker, Table};
+use super::raw::{
+    RawApi, RawConfig, RawDanger, RawDrain, RawLanes, RawListener, RawLog, RawRule, RawSession, RawStorage, RawTls,
+};
+use super::{
+    ApiConfig, Config, DangerConfig, DrainConfig, Durability, LanesConfig, Listener, ListenerKind, LogConfig,
+    LogFormat, Movement, Problem, SessionConfig, StorageConfig, TlsConfig,
+};
+
+/// No timeout is shorter (a handshake crosses an ocean twice) or longer (nobody waits ten minutes for a packet).
+const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
+/// MQTT's own limit of a packet (MQTT5 1.5.5), header included.
+const PACKET_BYTES_LIMIT: u64 = 268_435_460;
+
+/// What is needed of `raw`, or everything that is wrong with it beside what `problems` holds already.
+pub(super) fn config(
+    raw: RawConfig,
+    text: &str,
+    folder: &Path,
+    problems: Vec<Problem>,
+) -> Result<Config, Vec<Problem>> {
+    let mut checker = Checker::new(text, folder, problems);
+    let listeners = listeners(&mut checker, raw.listener);
+    let api = raw.api.map(|api| self::api(&mut checker, api));
+    let storage = storage(&mut checker, raw.storage);
+    let session = session(&mut checker, raw.session);
+    let rules = rules(&mut checker, raw.transactions.rule);
+    let lanes = lanes(&mut checker, raw.lanes);
+    let drain = drain(&mut checker, raw.drain);
+    let log = log(&mut checker, raw.log);
+    let danger = danger(&mut checker, raw.danger);
+    distinct_places(&mut checker, &listeners, api.as_ref());
+
+    let listeners: Option<Vec<Listener>> = listeners.into_iter().map(|placed| placed.value).collect();
+    let api = match api {
+        None => Some(None),
+        Some(placed) => placed.value.map(Some),
+    };
+    let problems = checker.into_problems();
+    match (listeners, api, storage, lanes, log) {
+        (Some(listeners), Some(api), Some(storage), Some(lanes), Some(log)) if problems.is_empty() => {
+            Ok(Config { listeners, api, storage, session, rules, lanes, drain, log, danger })
+        }
+        _ => Err(problems),
+    }
+}
+
+/// Something that listens: what it became, and what must differ from the others.
+struct Placed<T> {
+    value: Option<T>,
+    table: String,
+    name: Option<(String, Range<usize>)>,
+    address: Option<(SocketAddr, Range<usize>)>,
+}
+
+fn listeners(checker: &mut Checker<'_>, raw: Vec<Spanned<RawListener>>) -> Vec<Placed<Listener>> {
+    if raw.is_empty() {
+        checker.problem("listener", None, "at least one [[listener]] is needed");
+    }
+    raw.into_iter().enumerate().map(|(index, raw)| listener(checker, index, raw)).collect()
+}
+
+fn listener(checker: &mut Checker<'_>, index: usize, raw: Spanned<RawListener>) -> Placed<Listener> {
+    let table_name = format!("listener[{index}]");
+    let table = Table::new(&table_name, Some(raw.span()));
+    let raw = raw.into_inner();
+    let name = checker.required(&table, "name", raw.name);
+    let kind = checker.choice(&table, "kind", raw.kind, &[("tls", ListenerKind::Tls)]);
+    let address = checker.address(&table, raw.address);
+    let handshake_timeout =
+        checker.duration_ms(&table, "handshake_timeout_ms", raw.handshake_timeout_ms, 10_000, TIMEOUT_MS);
+    let connect_timeout = checker.duration_ms(&table, "connect_timeout_ms", raw.connect_timeout_ms, 10_000, TIMEOUT_MS);
+    let connections_max = checker.number(&table, "connections_max", raw.connections_max, 10_000, 1..=1_000_000);
+    let packet_bytes_max =
+        checker.number(&table, "packet_bytes_max", raw.packet_bytes_max, 1_114_112, 1_024..=PACKET_BYTES_LIMIT);
+    let tls = tls(checker, &table, raw.tls);
+    let value = (|| {
+        Some(Listener {
+            name: name.clone()?.0,
+            kind: kind?,
+            address: address.clone()?.0,
+            handshake_timeout,
+            connect_timeout,
+            connections_max: to_usize(connections_max),
+            packet_bytes_max: to_u32(packet_bytes_max),
+            tls: tls?,
+        })
+    })();
+    Placed { value, table: table_name, name, address }
+}
+
+fn tls(checker: &mut Checker<'_>, outer: &Table, raw: Option<Spanned<RawTls>>) -> Option<TlsConfig> {
+    let table = outer.inner("tls", raw.as_ref().map(Spanned::span));
+    let raw = raw.map(Spanned::into_inner).unwrap_or_default();
+    let certificate_chain = checker.path(&table, "certificate", raw.certificate);
+    let private_key = checker.path(&table, "key", raw.key);
+    let client_ca = checker.path(&table, "client_ca", raw.client_ca);
+    let versions = match checker.optional(&table, "versions", raw.versions) {
+        None => vec![TlsVersion::V1_3, TlsVersion::V1_2],
+        Some((names, span)) => {
+            if names.is_empty() {
+                checker.problem(table.key("versions"), Some(span.clone()), "at least one is needed");
+            }
+            let choices = [("1.3", TlsVersion::V1_3), ("1.2", TlsVersion::V1_2)];
+            names.iter().filter_map(|name| checker.choose(&table, "versions", name, span.clone(), &choices)).collect()
+        }
+    };
+    Some(TlsConfig {
+        files: TlsFiles { certificate_chain: certificate_chain?, private_key: private_key?, client_ca: client_ca? },
+        versions,
+    })
+}
+
+fn api(checker: &mut Checker<'_>, raw: Spanned<RawApi>) -> Placed<ApiConfig> {
+    let table = Table::new("api", Some(raw.span()));
+    let raw = raw.into_inner();
+    let address = checker.address(&table, raw.address);
+    let admins = checker.optional(&table, "admins", raw.admins);
+    let admins = checker.parsed(&table, "admins", admins, PartyId::new);
+    let handshake_timeout =
+        checker.duration_ms(&table, "handshake_timeout_ms", raw.handshake_timeout_ms, 10_000, TIMEOUT_MS);
+    let header_timeout = checker.duration_ms(&table, "header_timeout_ms", raw.header_timeout_ms, 10_000, TIMEOUT_MS);
+    let connections_max = checker.number(&table, "connections_max", raw.connections_max, 1_000, 1..=100_000);
+    let body_bytes_max = checker.number(&table, "body_bytes_max", raw.body_bytes_max, 131_072, 1_024..=16_777_216);
+    let tls = tls(checker, &table, raw.tls);
+    let value = (|| {
+        Some(ApiConfig {
+            address: address.clone()?.0,
+            admins,
+            handshake_timeout,
+            header_timeout,
+            connections_max: to_usize(connections_max),
+            body_bytes_max: to_usize(body_bytes_max),
+            tls: tls?,
+        })
+    })();
+    Placed { value, table: "api".to_owned(), name: None, address }
+}
+
+fn storage(checker: &mut Checker<'_>, raw: Option<Spanned<RawStorage>>) -> Option<StorageConfig> {
+    let table = Table::new("storage", raw.as_ref().map(Spanned::span));
+    let raw = raw.map(Spanned::into_inner).unwrap_or_default();
+    let path = checker.path(&table, "path", raw.path);
+    let choices = [("fsync", Durability::Fsync), ("os", Durability::Os)];
+    let durability = checker.choice(&table, "durability", raw.durability, &choices);
+    let queue_max = checker.number(&table, "queue_max", raw.queue_max, 4_096, 1..=1_000_000);
+    let batch_max = checker.number(&table, "batch_max", raw.batch_max, 1_024, 1..=100_000);
+    Some(StorageConfig {
+        path: path?,
+        durability: durability?,
+        queue_max: to_usize(queue_max),
+        batch_max: to_usize(batch_max),
+    })
+}
+
+fn session(checker: &mut Checker<'_>, raw: RawSession) -> SessionConfig {
+    let table = Table::new("session", None);
+    let mut number = |key, field, default, range| checker.number(&table, key, field, default, range);
+    SessionConfig {
+        inflight_max: to_u16(number("inflight_max", raw.inflight_max, 256, 1..=65_535)),
+        receive_maximum: to_u16(number("receive_maximum", raw.receive_maximum, 256, 1..=65_535)),
+        pending_bytes_max: to_usize(number(
+            "pending_bytes_max",
+            raw.pending_bytes_max,
+            4_194_304,
+            65_536..=1_073_741_824,
+        )),
+        keep_alive_max_s: to_u16(number("keep_alive_max_s", raw.keep_alive_max_s, 3_600, 0..=65_535)),
+        session_expiry_max_s: to_u32(number(
+            "session_expiry_max_s",
+            raw.session_expiry_max_s,
+            2_592_000,
+            0..=u64::from(u32::MAX),
+        )),
+        subscriptions_max: to_usize(number("subscriptions_max", raw.subscriptions_max, 100, 1..=10_000)),
+    }
+}
+
+fn rules(checker: &mut Checker<'_>, raw: Vec<Spanned<RawRule>>) -> CreationRules {
+    let rules = raw.into_iter().enumerate().map(|(index, raw)| {
+        let table = Table::new(format!("transactions.rule[{index}]"), Some(raw.span()));
+        let raw = raw.into_inner();
+        let mut patterns = |key, field| {
+            let list = checker.required(&table, key, field);
+            checker.parsed(&table, key, list, str::parse::<CnPattern>)
+        };
+        TransactionRule {
+            initiator: patterns("initiator", raw.initiator),
+            may_invite: patterns("may_invite", raw.may_invite),
+        }
+    });
+    CreationRules(rules.collect())
+}
+
+fn lanes(checker: &mut Checker<'_>, raw: RawLanes) -> Option<LanesConfig> {
+    let table = Table::new("lanes", None);
+    let count = checker.number(&table, "count", raw.count, 4, 1..=64);
+    let choices = [("rumqttd", Movement::Rumqttd), ("channels", Movement::Channels)];
+    let movement = checker.choice(&table, "movement", raw.movement, &choices);
+    Some(LanesConfig { count: to_usize(count), movement: movement? })
+}
+
+fn drain(checker: &mut Checker<'_>, raw: RawDrain) -> DrainConfig {
+    let table = Table::new("drain", None);
+    let limit = checker.duration_ms(&table, "limit_ms", raw.limit_ms, 10_000, 100..=600_000);
+    DrainConfig { limit }
+}
+
+fn log(checker: &mut Checker<'_>, raw: RawLog) -> Option<LogConfig> {
+    let table = Table::new("log", None);
+    let levels = [("info", "info"), ("error", "error"), ("warn", "warn"), ("debug", "debug"), ("trace", "trace")];
+    let level = checker.choice(&table, "level", raw.level, &levels);
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = checker.choice(&table, "format", raw.format, &formats);
+    Some(LogConfig { level: level?.to_owned(), format: format? })
+}
+
+fn danger(checker: &mut Checker<'_>, raw: RawDanger) -> DangerConfig {
+    let table = Table::new("danger", None);
+    let every =
+        checker.number(&table, "drop_lane_message_every", raw.drop_lane_message_every, 0, 0..=u64::from(u32::MAX));
+    DangerConfig { drop_lane_message_every: NonZeroU32::new(to_u32(every)) }
+}
+
+/// No two listeners share a name, and nothing listens where something else does.
+fn distinct_places(checker: &mut Checker<'_>, listeners: &[Placed<Listener>], api: Option<&Placed<ApiConfig>>) {
+    for (index, listener) in listeners.iter().enumerate() {
+        let Some((name, span)) = &listener.name else { continue };
+        let earlier =
+            listeners[..index].iter().find(|earlier| earlier.name.as_ref().is_some_and(|(earlier, _)| earlier == name));
+        if let Some(earlier) = earlier {
+            let message = format!("{name:?} is the name of {} already", earlier.table);
+            checker.problem(format!("{}.name", listener.table), Some(span.clone()), message);
+        }
+    }
+    let mut places: Vec<(&str, SocketAddr)> = Vec::new();
+    let listening = listeners
+        .iter()
+        .map(|listener| (listener.table.as_str(), &listener.address))
+        .chain(api.map(|api| (api.table.as_str(), &api.address)));
+    for (table, address) in listening {
+        let Some((address, span)) = address else { continue };
+        if let Some((earlier, _)) = places.iter().find(|(_, place)| collide(*place, *address)) {
+            let message = format!("{address} is taken by {earlier} already");
+            checker.problem(format!("{table}.address"), Some(span.clone()), message);
+        }
+        places.push((table, *address));
+    }
+}
+
+/// Whether two sockets could not listen there together. Port 0 lets the system choose.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let all = |address: SocketAddr| address.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || all(one) || all(other))
+}
+
+fn to_usize(value: u64) -> usize {
+    usize::try_from(value).expect("the range of the field fits")
+}
+
+fn to_u32(value: u64) -> u32 {
+    u32::try_from(value).expect("the range of the field fits")
+}
+
+fn to_u16(value: u64) -> u16 {
+    u16::try_from(value).expect("the range of the field fits")
+}

@@ -1,0 +1,214 @@
+//! What runs: `broker.toml`, read once, checked as a whole, and handed on as plain typed data.
+//!
+//! `raw` deserialises (serde, every field optional and with its place in the file), `check` turns it into a
+//! [`Config`] or collects what is wrong, `problems` tells all of it at once. Nothing reads the file or the
+//! environment later. What a field means to MQTT, to the store or to the API is the matter of those rooms.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quorate_domain::{CreationRules, PartyId};
+use quorate_identity::{TlsFiles, TlsVersion};
+
+mod check;
+mod checker;
+mod lines;
+mod problems;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+pub use problems::{ConfigProblems, Problem};
+
+/// The whole configuration, validated. Holding one means that every field is within its range; whether the files
+/// that it names can be read is found out when they are opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where MQTT clients connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// Where the HTTP API listens; `None` without an `[api]` table.
+    pub api: Option<ApiConfig>,
+    /// Where and how durably messages are kept.
+    pub storage: StorageConfig,
+    /// The bounds of one MQTT session.
+    pub session: SessionConfig,
+    /// Who may create transactions with whom; empty means that nobody may.
+    pub rules: CreationRules,
+    /// How live messages move inside the broker.
+    pub lanes: LanesConfig,
+    /// How the broker ends.
+    pub drain: DrainConfig,
+    /// What is logged and how.
+    pub log: LogConfig,
+    /// Fault injection for tests; all off by default.
+    pub danger: DangerConfig,
+}
+
+/// One `[[listener]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in logs; unique.
+    pub name: String,
+    /// What is spoken under MQTT.
+    pub kind: ListenerKind,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How long a TLS handshake may take, from the accepted connection.
+    pub handshake_timeout: Duration,
+    /// How long the first MQTT packet may take, from the finished handshake.
+    pub connect_timeout: Duration,
+    /// How many connections it holds at once; further ones are closed at once.
+    pub connections_max: usize,
+    /// The largest MQTT packet, in bytes, that it reads.
+    pub packet_bytes_max: u32,
+    /// Its side of TLS.
+    pub tls: TlsConfig,
+}
+
+/// What is spoken under MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// Mutual TLS over TCP.
+    Tls,
+}
+
+/// `[listener.tls]` and `[api.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The PEM files, resolved against the folder of the configuration file.
+    pub files: TlsFiles,
+    /// The versions that are spoken; at least one.
+    pub versions: Vec<TlsVersion>,
+}
+
+/// `[api]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The parties that see everything and may close transactions.
+    pub admins: Vec<PartyId>,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long the head of a request may take.
+    pub header_timeout: Duration,
+    /// How many connections it holds at once; further ones wait unaccepted.
+    pub connections_max: usize,
+    /// The largest request body in bytes.
+    pub body_bytes_max: usize,
+    /// Its side of TLS.
+    pub tls: TlsConfig,
+}
+
+/// `[storage]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// The folder of the store, resolved against the folder of the configuration file.
+    pub path: PathBuf,
+    /// When a message counts as stored.
+    pub durability: Durability,
+    /// How many appends wait for the committer; a publisher beyond it waits.
+    pub queue_max: usize,
+    /// How many appends share one write and one sync.
+    pub batch_max: usize,
+}
+
+/// When a message counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the disk has it.
+    Fsync,
+    /// When the operating system has it: a power cut may lose acknowledged messages and reopen slots.
+    Os,
+}
+
+/// `[session]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Unacknowledged deliveries to one client.
+    pub inflight_max: u16,
+    /// The Receive Maximum of CONNACK: unacknowledged publishes of one client.
+    pub receive_maximum: u16,
+    /// Bytes of one client's publishes that wait for the store; beyond it the socket is not read.
+    pub pending_bytes_max: usize,
+    /// The longest keep alive in seconds; 0: any goes.
+    pub keep_alive_max_s: u16,
+    /// The longest time in seconds that a session outlives its connection.
+    pub session_expiry_max_s: u32,
+    /// Subscriptions of one session.
+    pub subscriptions_max: usize,
+}
+
+/// `[lanes]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LanesConfig {
+    /// How many lanes carry live messages.
+    pub count: usize,
+    /// What the lanes are made of.
+    pub movement: Movement,
+}
+
+/// What the lanes are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Movement {
+    /// rumqttd's router.
+    Rumqttd,
+    /// Plain channels, to measure what the router costs.
+    Channels,
+}
+
+/// `[drain]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainConfig {
+    /// How long connections have to end after SIGTERM.
+    pub limit: Duration,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least severe level that is logged: `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[danger]`: what no broker in use may have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DangerConfig {
+    /// Every k-th lane message is lost, to show that nothing depends on them.
+    pub drop_lane_message_every: Option<NonZeroU32>,
+}
+
+impl Config {
+    /// Reads and checks a configuration file. Relative paths in it count from the folder that it stands in.
+    ///
+    /// # Errors
+    /// All problems of the file at once, each with its key and line; the binary answers them with exit code 64.
+    pub fn load(path: &Path) -> Result<Config, ConfigProblems> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigProblems::whole_file(path, format!("cannot be read: {error}")))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Config::parse(&text, folder).map_err(|problems| ConfigProblems::new(path, problems))
+    }
+
+    /// Checks a configuration that is already in memory; `folder` is where relative paths count from.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
+        let (raw, problems) = raw::RawConfig::read(text)?;
+        check::config(raw, text, folder, problems)
+    }
+}

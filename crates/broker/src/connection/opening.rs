@@ -1,0 +1,199 @@
+//! From a socket to a session: the first packet within its time, the seat, the take-over, the presence.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_backbone::Start;
+use quorate_domain::{Author, SessionKey};
+use quorate_session::{Handshake, Hello, Rejected};
+use quorate_wire::{DecodeError, Decoder, Packet, ReasonCode};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tracing::field::debug;
+
+use super::running::{Connection, Parts};
+use super::socket::{Reading, Socket, SocketEvent};
+use super::{Shared, Terms};
+use crate::clock::unix_now;
+use crate::live::{Predecessor, Seat};
+use crate::metrics::RefusedAt;
+
+/// Why there was no first packet.
+#[derive(Debug, Error)]
+enum NoPacket {
+    /// It took too long.
+    #[error("no CONNECT within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// The peer went away.
+    #[error("the peer closed the connection before its CONNECT was complete")]
+    Ended,
+    /// The connection broke.
+    #[error("the connection broke before its CONNECT was complete: {0}")]
+    Broken(#[from] io::Error),
+    /// It is not MQTT as the specification has it.
+    #[error("the first packet is malformed: {0}")]
+    Malformed(#[from] DecodeError),
+    /// The broker ends.
+    #[error("the broker is shutting down")]
+    Draining,
+}
+
+/// Why the backbone, or the broker, cannot serve a session that MQTT would allow.
+struct CannotServe {
+    code: ReasonCode,
+    /// Told to the client; no more than it may know.
+    reason: &'static str,
+}
+
+/// Takes a connection up to its session. `None`: it was refused and is closed.
+pub(super) async fn open<S>(
+    mut socket: Socket<S>,
+    author: Author,
+    terms: &Terms,
+    shared: Arc<Shared>,
+) -> Option<Connection<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut decoder = Decoder::server(terms.limits.packet_bytes_max as usize);
+    let packet = match first_packet(&mut socket, &mut decoder, terms.connect_timeout, &shared).await {
+        Ok(packet) => packet,
+        Err(error) => {
+            shared.metrics.refused(RefusedAt::Connect);
+            tracing::info!(reason = %error, "connection refused");
+            answer_no_packet(&mut socket, &error);
+            socket.close().await;
+            return None;
+        }
+    };
+    let handshake = Handshake::new(terms.limits.clone());
+    let hello = match handshake.handle_packet(packet, author.clone(), fallback_client_id()) {
+        Ok(hello) => hello,
+        Err(rejected) => return refuse(socket, rejected, &shared).await,
+    };
+    tracing::Span::current().record("client_id", debug(&hello.key().client_id));
+    let (seat, predecessor) = shared.live.take_seat(hello.key()).await;
+    match begin(&hello, &seat, predecessor, &shared).await {
+        Ok(taken) => {
+            let parts = Parts { socket, decoder, author, seat, limits: terms.limits.clone(), shared };
+            Some(Connection::begin(hello, taken, parts))
+        }
+        Err(CannotServe { code, reason }) => {
+            drop(seat);
+            refuse(socket, hello.reject(code, reason), &shared).await
+        }
+    }
+}
+
+/// Reads until the first packet is complete. Nothing that comes after it is decoded yet.
+async fn first_packet<S>(
+    socket: &mut Socket<S>,
+    decoder: &mut Decoder,
+    limit: Duration,
+    shared: &Shared,
+) -> Result<Packet, NoPacket>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut draining = shared.draining.clone();
+    let read = async {
+        loop {
+            if let Some(packet) = socket.decode(decoder)? {
+                return Ok(packet);
+            }
+            match socket.progress(Reading::On).await? {
+                SocketEvent::Read(bytes) => shared.metrics.bytes_received.inc_by(bytes as u64),
+                SocketEvent::Ended => return Err(NoPacket::Ended),
+                SocketEvent::Wrote => {}
+            }
+        }
+    };
+    tokio::select! {
+        read = timeout(limit, read) => read.unwrap_or(Err(NoPacket::Timeout(limit))),
+        () = draining.begun() => Err(NoPacket::Draining),
+    }
+}
+
+/// What is said to a peer whose first packet is no CONNECT that can be understood: what the specification wants said
+/// (an unsupported version, a missing identifier), else nothing, which MQTT5 4.13.1 allows.
+fn answer_no_packet<S>(socket: &mut Socket<S>, error: &NoPacket)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if let NoPacket::Malformed(error) = error
+        && let Some(bytes) = error.answer()
+    {
+        socket.send_raw(&bytes);
+    }
+}
+
+async fn refuse<S>(mut socket: Socket<S>, rejected: Rejected, shared: &Shared) -> Option<Connection<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    shared.metrics.refused(RefusedAt::Session);
+    tracing::info!(reason = %rejected, "connection refused");
+    if let Some(answer) = &rejected.answer
+        && let Err(error) = socket.send(answer, rejected.version)
+    {
+        tracing::error!(%error, "the refusal of a CONNECT cannot be encoded");
+    }
+    socket.close().await;
+    None
+}
+
+/// What a session begins with, besides its CONNECT.
+pub(super) struct Taken {
+    pub(super) epoch: u64,
+    pub(super) stored: Option<quorate_backbone::StoredSession>,
+    pub(super) mailbox: quorate_backbone::Mailbox,
+}
+
+/// Takes the session over in the store and announces the party, both in one commit where the backbone groups them. The
+/// party is present before its CONNACK leaves: whoever hears from it finds it present.
+async fn begin(hello: &Hello, seat: &Seat, predecessor: Predecessor, shared: &Shared) -> Result<Taken, CannotServe> {
+    match predecessor {
+        Predecessor::None => {}
+        Predecessor::Gone => shared.metrics.take_overs.inc(),
+        Predecessor::Stuck => {
+            shared.metrics.take_overs.inc();
+            tracing::warn!("the session's old connection did not end in time; it can store nothing any more");
+        }
+    }
+    if seat.is_asked_to_leave() {
+        return Err(CannotServe { code: ReasonCode::ServerBusy, reason: "a newer connection took the session" });
+    }
+    let key = hello.key();
+    // Registered before anything is read: a message is either in what is read or in the mailbox.
+    let mailbox = shared.backbone.fanout.mailbox(key);
+    let start = if hello.starts_clean() { Start::Clean } else { Start::Resume };
+    let now = unix_now();
+    let (taken, announced) =
+        tokio::join!(shared.backbone.sessions.take_over(key, start, now), shared.backbone.presence.announce(key, now),);
+    match (taken, announced) {
+        (Ok(taken), Ok(())) => Ok(Taken { epoch: taken.epoch, stored: taken.stored, mailbox }),
+        (taken, announced) => {
+            if announced.is_ok() {
+                leave(key, shared).await;
+            }
+            if let Some(error) = taken.err().or(announced.err()) {
+                tracing::warn!(%error, "the session cannot be served");
+            }
+            Err(CannotServe { code: ReasonCode::ServerUnavailable, reason: "storage fault, retry later" })
+        }
+    }
+}
+
+/// Takes back an announcement.
+pub(super) async fn leave(key: &SessionKey, shared: &Shared) {
+    if let Err(error) = shared.backbone.presence.leave(key, unix_now()).await {
+        tracing::warn!(%error, "the end of a party's presence was not stored");
+    }
+}
+
+/// The session of a client that leaves its name to the broker.
+fn fallback_client_id() -> String {
+    format!("q-{}", ulid::Ulid::new().to_string().to_ascii_lowercase())
+}
