@@ -1,0 +1,58 @@
+//! The one binary. Each subcommand is a module with `Args` and `run`; nothing else lives here.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod certs;
+mod connect;
+mod demo;
+mod party;
+mod publish;
+mod serve;
+mod subscribe;
+mod table;
+mod tx;
+
+/// Quorate: the MQTT broker in which a transaction is a closed room.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker.
+    Serve(serve::Args),
+    /// Make and read certificates: a development CA, one certificate a party.
+    Certs(certs::Args),
+    /// Create, show, list and close transactions.
+    Tx(tx::Args),
+    /// Ask who is present.
+    Party(party::Args),
+    /// Publish one message.
+    Pub(publish::Args),
+    /// Subscribe and print what arrives.
+    Sub(subscribe::Args),
+    /// Run a key generation and a signature among three parties, one of them away for the first half.
+    Demo(demo::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Certs(args) => certs::run(args).await,
+        Command::Tx(args) => tx::run(args).await,
+        Command::Party(args) => party::run(args).await,
+        Command::Pub(args) => publish::run(args).await,
+        Command::Sub(args) => subscribe::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("quorate: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,160 @@
+//! `quorate serve`: the composition root. It reads the configuration, opens the backbone, runs the broker, and ends it
+//! on a signal. It is the only place that names a concrete backbone.
+
+use std::future::Future;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use quorate_backbone_local::{Durability, LocalBackbone, LocalOptions, Movement};
+use quorate_broker::config::{self, Config, LogConfig, LogFormat};
+use quorate_broker::{Broker, BrokerError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
+
+/// Exit code for a configuration that is not valid: `EX_USAGE` of sysexits.h.
+const EXIT_CONFIG_INVALID: u8 = 64;
+
+/// Exit code where a second signal cut the drain short.
+const EXIT_CUT_SHORT: i32 = 1;
+
+/// The embedded router speaks of packets as it sees them, and payloads are never logged (invariant 10): of it, warnings
+/// alone are heard, whatever the level.
+const ROUTER_LOG: &str = "rumqttd=warn";
+
+/// Run the broker.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The broker runs until SIGTERM or SIGINT (Ctrl-C); then it stops accepting, tells its clients, stores what is pending and
+exits with 0. A second signal ends it at once.
+
+Exit codes: 0 ended on a signal, 1 could not start (or ended at once), 64 the configuration is not valid.
+
+Examples:
+  quorate certs init --dir certs        make the certificates that the shipped broker.toml names
+  quorate serve -c broker.toml --check  is the configuration valid?
+  quorate serve -c broker.toml          run")]
+pub struct Args {
+    /// The configuration file. Every field is explained in the broker.toml that ships with Quorate.
+    #[arg(short, long, value_name = "FILE", default_value = "broker.toml")]
+    config: PathBuf,
+    /// Only check the configuration: print all that is wrong with it, or that it is valid, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return Ok(ExitCode::from(EXIT_CONFIG_INVALID));
+        }
+    };
+    if args.check {
+        println!("{} is valid", args.config.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    start_log(&config.log)?;
+    // Before anything is opened: a signal that comes while the broker starts is not lost.
+    let stop = stop_signals()?;
+    serve(config, &args.config, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config, path: &Path, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "starting");
+    let metrics = prometheus::default_registry().clone();
+    let local = open_backbone(&config, &metrics).await?;
+    let outcome = match Broker::bind(config, local.backbone(), metrics).await {
+        Ok(broker) => {
+            broker.run(stop).await;
+            Ok(())
+        }
+        Err(error) => Err(cannot_start(&error)),
+    };
+    // Whatever ended the broker, the store is closed in order.
+    local.shut_down().await;
+    if outcome.is_ok() {
+        tracing::info!("ended");
+    }
+    outcome
+}
+
+/// An error's text holds that of its sources; as a chain it would say everything twice.
+fn cannot_start(error: &BrokerError) -> anyhow::Error {
+    let hint = match error {
+        BrokerError::Tls { .. } => "\n(`quorate certs init --dir certs` makes certificates for development)",
+        _ => "",
+    };
+    anyhow::anyhow!("the broker cannot start: {error}{hint}")
+}
+
+async fn open_backbone(config: &Config, metrics: &prometheus::Registry) -> anyhow::Result<LocalBackbone> {
+    let options = LocalOptions {
+        path: config.storage.path.clone(),
+        durability: match config.storage.durability {
+            config::Durability::Fsync => Durability::Fsync,
+            config::Durability::Os => Durability::Os,
+        },
+        rules: config.rules.clone(),
+        movement: match config.lanes.movement {
+            config::Movement::Rumqttd => Movement::Lanes { count: config.lanes.count },
+            config::Movement::Channels => Movement::Channels,
+        },
+        queue_max: config.storage.queue_max,
+        batch_max: config.storage.batch_max,
+        danger_drop_every: config.danger.drop_lane_message_every,
+    };
+    if let Some(every) = options.danger_drop_every {
+        tracing::warn!(every, "[danger] drop_lane_message_every is set: live messages are lost on purpose");
+    }
+    let metrics = metrics.clone();
+    let path = options.path.clone();
+    // RocksDB opens with reads and perhaps a repair of its log; that is no work for an async worker.
+    tokio::task::spawn_blocking(move || LocalBackbone::open(options, &metrics))
+        .await
+        .context("opening the store was cut short")?
+        .map_err(|error| anyhow::anyhow!("[storage] path {}: {error}", path.display()))
+}
+
+/// Standard error gets the log. The environment (`RUST_LOG`) is not asked: what is logged stands in the configuration.
+fn start_log(log: &LogConfig) -> anyhow::Result<()> {
+    let directives = format!("{},{ROUTER_LOG}", log.level);
+    let filter = EnvFilter::try_new(&directives).with_context(|| format!("[log] level {:?}", log.level))?;
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    match log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    }
+    .map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
+}
+
+/// Resolves at the first SIGTERM or SIGINT. A second one ends the process, however far it has come.
+fn stop_signals() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(async move {
+        let name = either(&mut terminate, &mut interrupt).await;
+        tracing::info!(signal = name, "ending");
+        let _ = tell.send(());
+        let name = either(&mut terminate, &mut interrupt).await;
+        tracing::warn!(signal = name, "a second signal: ending at once");
+        std::process::exit(EXIT_CUT_SHORT);
+    });
+    // The task above holds the sender for as long as the process lives.
+    Ok(async move {
+        let _ = told.await;
+    })
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
