@@ -1,0 +1,48 @@
+# Every target does its own set-up. One profile (release) throughout, so that nothing is compiled twice.
+SHELL := /bin/bash
+CARGO ?= cargo
+VENV := target/venv
+
+# RocksDB's bindings need libclang; the black-box tests speak through clients that others wrote.
+BUILD_PACKAGES := libclang-dev
+TEST_PACKAGES := $(BUILD_PACKAGES) mosquitto-clients python3 python3-venv curl
+
+.PHONY: help build demo test lint bench fuzz clean-demo
+
+help:
+	@echo "make demo   build, then three parties generate a key and sign, one of them away for the first half"
+	@echo "make test   build and run all tests"
+	@echo "make build  build target/release/quorate"
+	@echo "make lint   rustfmt and clippy"
+	@echo "make bench  publish benchmark, with rumqttd lanes and with plain channels"
+	@echo "make fuzz   fuzz the wire codec for a minute (needs a nightly toolchain and cargo-fuzz)"
+
+build:
+	@.ci/setup $(BUILD_PACKAGES)
+	$(CARGO) build --release --locked -p quorate
+
+demo: build
+	@target/release/quorate demo
+
+test: $(VENV)/ready
+	@.ci/setup $(TEST_PACKAGES)
+	$(CARGO) build --release --locked --workspace --all-targets
+	QUORATE_TEST_PYTHON=$(CURDIR)/$(VENV)/bin/python $(CARGO) test --release --locked --workspace
+
+$(VENV)/ready:
+	@.ci/setup $(TEST_PACKAGES)
+	@mkdir -p target
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check 'paho-mqtt==2.1.0'
+	@touch $@
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+bench: build
+	$(CARGO) build --release --locked -p quorate-bench
+	target/release/quorate-bench publish --movement both
+
+fuzz:
+	cd fuzz && for target in wire_stream wire_roundtrip; do $(CARGO) +nightly fuzz run -s none $$target -- -max_total_time=30 || exit 1; done

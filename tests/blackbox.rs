@@ -1,0 +1,14 @@
+//! Black-box tests of the built binary: real TLS, real sockets, real clients, SIGKILL. One module a behaviour.
+
+mod api;
+mod clients;
+mod closed_room;
+mod demo;
+mod drain;
+mod lanes;
+mod offline;
+mod operator;
+mod sigkill;
+mod slots;
+mod stage;
+mod tls;
