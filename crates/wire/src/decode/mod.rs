@@ -29,8 +29,9 @@ const IN_PLACE_BYTES_MAX: usize = 4;
 /// Reads the packets of one connection in one direction.
 ///
 /// What it holds is bounded by the caller's buffer: a packet above the limit is refused from its fixed header, before
-/// its body is waited for, and nothing is reserved for a body that has not come. A decoded packet takes at most 16 times
-/// the bytes that it came in (one user property of 5 bytes becomes two strings of 32).
+/// its body is waited for, and nothing is reserved for a body that has not come. A decoded packet holds at most 33 times
+/// the bytes that it came in: an empty filter of an UNSUBSCRIBE, 2 bytes, becomes a string of 32 in a list that may have
+/// doubled, and behind it stands the frame.
 #[derive(Debug)]
 pub struct Decoder {
     sender: Sender,

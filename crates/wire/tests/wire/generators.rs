@@ -1,11 +1,11 @@
 //! Packets at random: valid ones of every kind, for each version and each sender.
 
-use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use quorate_wire::*;
 
+use crate::generated_fields::*;
 use crate::peers::Peer;
 
 /// A version, and whether the client sends.
@@ -70,68 +70,6 @@ const DISCONNECT_BY_SERVER: &[u8] = &[0x00, 0x80, 0x81, 0x87, 0x89, 0x8B, 0x8D, 
 
 fn code(listed: &'static [u8]) -> impl Strategy<Value = ReasonCode> {
     proptest::sample::select(listed).prop_map(|code| ReasonCode::try_from(code).expect("a listed code"))
-}
-
-fn character() -> impl Strategy<Value = char> {
-    prop_oneof![
-        8 => proptest::char::range('a', 'z'),
-        1 => Just('/'),
-        1 => any::<char>().prop_filter("U+0000", |&character| character != '\0'),
-    ]
-}
-
-pub fn text() -> impl Strategy<Value = ByteString> {
-    vec(character(), 0..12).prop_map(|characters| String::from_iter(characters).into())
-}
-
-pub fn topic() -> impl Strategy<Value = ByteString> {
-    vec(character().prop_filter("wildcard", |character| !['+', '#'].contains(character)), 1..24)
-        .prop_map(|characters| String::from_iter(characters).into())
-}
-
-/// Any text, a sound filter or not; `$share/` now and then.
-fn filter() -> impl Strategy<Value = ByteString> {
-    prop_oneof![text(), topic(), topic().prop_map(|topic| format!("$share/{topic}/#").into()), Just("+/#".into()),]
-}
-
-pub fn binary() -> impl Strategy<Value = Bytes> {
-    vec(any::<u8>(), 0..20).prop_map(Bytes::from)
-}
-
-/// Mostly short; now and then above the size from which frames are split off instead of copied.
-fn payload() -> impl Strategy<Value = Bytes> {
-    let long = (COPY_BELOW_BYTES - 40)..(COPY_BELOW_BYTES + 40);
-    prop_oneof![
-        9 => binary(),
-        1 => (any::<u8>(), long).prop_map(|(byte, length)| Bytes::from(vec![byte; length])),
-    ]
-}
-
-fn user_properties() -> impl Strategy<Value = UserProperties> {
-    prop_oneof![3 => Just(Vec::new()), 1 => vec((text(), text()), 1..4)]
-}
-
-pub fn packet_id() -> impl Strategy<Value = PacketId> {
-    any::<PacketId>()
-}
-
-fn qos() -> impl Strategy<Value = QoS> {
-    prop_oneof![Just(QoS::AtMostOnce), Just(QoS::AtLeastOnce), Just(QoS::ExactlyOnce)]
-}
-
-/// What the strategy gives in 5.0, and nothing before.
-fn since_5<T: Default + Clone + std::fmt::Debug + 'static>(
-    version: Version,
-    strategy: impl Strategy<Value = T> + 'static,
-) -> BoxedStrategy<T> {
-    match version {
-        Version::V5 => strategy.boxed(),
-        Version::V3_1 | Version::V3_1_1 => Just(T::default()).boxed(),
-    }
-}
-
-fn subscription_identifier() -> impl Strategy<Value = u32> {
-    prop_oneof![1..=200_u32, 1..=268_435_455_u32]
 }
 
 fn message_properties() -> impl Strategy<Value = PublishProperties> {

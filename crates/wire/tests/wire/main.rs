@@ -5,6 +5,7 @@ mod checks;
 mod corpus;
 mod differential;
 mod encoding;
+mod generated_fields;
 mod generators;
 mod oracles;
 mod peers;
