@@ -33,7 +33,7 @@ use committer::{Committer, Queue, new_cache};
 use health::LocalHealth;
 use lanes::Lanes;
 use metrics::Metrics;
-use movement::{Carrier, LaneEnd};
+use movement::{Carrier, LaneEnd, LiveFanout};
 use presence::{Attendances, LocalPresence};
 use reads::{LocalLog, Reads};
 use sessions::LocalSessions;
@@ -186,7 +186,7 @@ impl LocalBackbone {
     }
 }
 
-fn start_movement(options: &LocalOptions, metrics: &Arc<Metrics>) -> Result<movement::Movement, OpenError> {
+fn start_movement(options: &LocalOptions, metrics: &Arc<Metrics>) -> Result<LiveFanout, OpenError> {
     let count = match options.movement {
         Movement::Lanes { count } => NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN),
         Movement::Channels => NonZeroUsize::MIN,
@@ -202,5 +202,5 @@ fn start_movement(options: &LocalOptions, metrics: &Arc<Metrics>) -> Result<move
         Movement::Lanes { .. } => Box::new(Lanes::start(ends, options.danger_drop_every)?),
         Movement::Channels => Box::new(Channels::start(ends, options.danger_drop_every)),
     };
-    Ok(movement::Movement::new(mailboxes, carrier, metrics.clone()))
+    Ok(LiveFanout::new(mailboxes, carrier, metrics.clone()))
 }

@@ -51,13 +51,13 @@ pub(crate) struct LaneEnd {
 }
 
 /// All lanes.
-pub(crate) struct Movement {
+pub(crate) struct LiveFanout {
     lanes: Vec<Arc<Mailboxes>>,
     carrier: Box<dyn Carrier>,
     metrics: Arc<Metrics>,
 }
 
-impl Movement {
+impl LiveFanout {
     /// Lanes with these mailboxes, and what carries copies to them.
     pub(crate) fn new(lanes: Vec<Arc<Mailboxes>>, carrier: Box<dyn Carrier>, metrics: Arc<Metrics>) -> Self {
         Self { lanes, carrier, metrics }
@@ -96,7 +96,7 @@ impl Movement {
     }
 }
 
-impl Fanout for Movement {
+impl Fanout for LiveFanout {
     fn mailbox(&self, key: &SessionKey) -> Mailbox {
         self.lanes[self.lane_of(&key.party)].register(key)
     }

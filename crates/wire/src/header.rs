@@ -105,7 +105,7 @@ impl PacketType {
         let good = match (version, self.prescribed_flags()) {
             // MQTT3.1 2.1: DUP and RETAIN may be anything here, QoS is 1.
             (Version::V3_1, 0b0010) => flags & 0b0110 == 0b0010,
-            // MQTT3.1 2.1: the flags "are not used".
+            // MQTT3.1 2.1: these flags have no use.
             (Version::V3_1, _) => true,
             (_, prescribed) => flags == prescribed,
         };

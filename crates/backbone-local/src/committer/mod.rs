@@ -26,7 +26,7 @@ use recovery::Recovery;
 
 use crate::health::LocalHealth;
 use crate::metrics::Metrics;
-use crate::movement::Movement;
+use crate::movement::LiveFanout;
 use crate::presence::Attendances;
 use crate::store::{Disk, Resident, SharedStore, StoreFault};
 
@@ -40,7 +40,7 @@ pub(crate) struct Committer {
     pub(crate) shared: Arc<SharedStore>,
     pub(crate) disk: Box<dyn Disk>,
     pub(crate) rules: CreationRules,
-    pub(crate) movement: Arc<Movement>,
+    pub(crate) movement: Arc<LiveFanout>,
     pub(crate) presence: Arc<Attendances>,
     pub(crate) changed: Arc<ChangedTransactions>,
     pub(crate) health: Arc<LocalHealth>,
@@ -69,8 +69,9 @@ impl Committer {
     /// Starts the thread; it ends with `Job::Stop`, or when nobody can ask it any more.
     pub(crate) fn spawn(mut self, mut jobs: mpsc::Receiver<Job>) -> std::io::Result<JoinHandle<()>> {
         thread::Builder::new().name("committer".to_owned()).spawn(move || {
+            let _end = End { shared: self.shared.clone(), health: self.health.clone() };
             self.run(&mut jobs);
-            self.end(&mut jobs);
+            self.flush(&mut jobs);
         })
     }
 
@@ -100,8 +101,8 @@ impl Committer {
         }
     }
 
-    /// Answers what is left, and closes the store.
-    fn end(&mut self, jobs: &mut mpsc::Receiver<Job>) {
+    /// Answers what is left, and syncs.
+    fn flush(&mut self, jobs: &mut mpsc::Receiver<Job>) {
         jobs.close();
         while let Ok(job) = jobs.try_recv() {
             job.refuse(&StoreError::Closed);
@@ -111,8 +112,6 @@ impl Committer {
         {
             tracing::error!(%error, "the store could not be flushed at the end");
         }
-        self.health.fail("the store is closed".to_owned());
-        self.shared.close();
     }
 
     fn decide(&mut self, job: Job, pending: &mut Pending) {
@@ -181,6 +180,19 @@ impl Committer {
         for tx in pending.changed {
             self.changed.mark(tx);
         }
+    }
+}
+
+/// However the thread ends, nobody is told afterwards that the store is ready.
+struct End {
+    shared: Arc<SharedStore>,
+    health: Arc<LocalHealth>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.health.fail("the store is closed".to_owned());
+        self.shared.close();
     }
 }
 

@@ -116,6 +116,8 @@ fn database_options() -> Options {
     options.set_max_log_file_size(INFO_LOG_BYTES);
     // A torn last record was never acknowledged: stop before it. (`AbsoluteConsistency` would refuse to open then.)
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    // What was synced and then went missing or short is noticed all the same.
+    options.set_track_and_verify_wals_in_manifest(true);
     options
 }
 

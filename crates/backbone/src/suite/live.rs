@@ -40,8 +40,8 @@ pub async fn an_overflowing_mailbox_is_told_and_the_log_has_all(backbone: Backbo
     for n in 0..count {
         let appended = publish(&backbone, &tx, "alice", "msg/alice/n", n.to_string()).await;
         let seq = appended.expect("accepted").seq;
-        // Hearing it elsewhere means that it has been put into the slow mailbox, or is about to be.
-        // (The copy of the manifest may still come first.)
+        // Hearing it elsewhere means that it has been put into the slow mailbox, or is about to be. (What was
+        // acknowledged before a mailbox was registered may still come to it.)
         live_until(&mut other, seq).await;
     }
     let mut behind = false;

@@ -9,7 +9,7 @@ const SESSION_PRESENT: u8 = 0b0000_0001;
 
 pub(super) fn read(reader: &mut Reader, context: Context) -> Result<ConnAck, DecodeError> {
     let flags = match (context.version, reader.byte()?) {
-        // "Reserved values. Not used." (MQTT3.1 3.2)
+        // The first byte is reserved (MQTT3.1 3.2)
         (Version::V3_1, _) => 0,
         (_, flags) => flags,
     };

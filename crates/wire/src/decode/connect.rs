@@ -82,7 +82,7 @@ fn check_flags(flags: u8, version: Version) -> Result<(), DecodeError> {
 }
 
 /// Whether the field of this flag follows. In 3.1 "the Remaining Length takes precedence over the User Name flag": the
-/// flag may be set and the string missing, "this is valid" (MQTT3.1 3.1, User Name; the same for Password).
+/// flag may be set and the string missing, and the connection goes on (MQTT3.1 3.1, User Name; the same for Password).
 fn is_there(flag: u8, version: Version, reader: &Reader) -> bool {
     flag != 0 && !(version == Version::V3_1 && reader.is_at_end())
 }

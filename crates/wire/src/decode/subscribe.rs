@@ -45,7 +45,7 @@ fn read_filter(reader: &mut Reader, version: Version) -> Result<SubscribeFilter,
     let reserved = match version {
         Version::V5 => RESERVED_5,
         Version::V3_1_1 => RESERVED_3_1_1,
-        // "Not used in this version of the protocol" (MQTT3.1 3.8).
+        // These bits have no use yet (MQTT3.1 3.8).
         Version::V3_1 => 0,
     };
     if options & reserved != 0 {

@@ -106,7 +106,7 @@ fn a_will_that_is_not_there_has_no_qos_and_no_retain() {
         }
         Peer::NewClient.malformed(&connect(version, CLEAN | 0x20, b""), "MQTT5 3.1.2-13");
     }
-    // "Disregarded" (MQTT3.1 3.1).
+    // Disregarded (MQTT3.1 3.1).
     assert_eq!(accepted(&connect(Version::V3_1, CLEAN | 0x38, b"")).will, None);
 }
 
@@ -143,7 +143,7 @@ fn a_password_alone_is_legal_in_5_only() {
 
 #[test]
 fn a_missing_user_name_or_password_is_valid_in_3_1_only() {
-    // "The Remaining Length field takes precedence over the User Name flag" (MQTT3.1 3.1).
+    // The remaining length outranks the User Name flag (MQTT3.1 3.1).
     let read = accepted(&connect(Version::V3_1, CLEAN | 0xC0, b""));
     assert_eq!((read.username, read.password), (None, None));
     let read = accepted(&connect(Version::V3_1, CLEAN | 0xC0, b"\0\x01u"));

@@ -77,7 +77,7 @@ fn reserved_option_bits_are_malformed_since_3_1_1() {
     for bit in 2..8 {
         let filters = [0, 1, b't', 1 << bit];
         Peer::Client(Version::V3_1_1).malformed(&subscribe(Version::V3_1_1, &filters), "MQTT5 3.8.3-5");
-        // "Not used" (MQTT3.1 3.8).
+        // These bits have no use yet (MQTT3.1 3.8).
         let read = accepted(Version::V3_1, &subscribe(Version::V3_1, &filters));
         assert!(!read.filters[0].no_local);
     }
