@@ -50,8 +50,8 @@ fn acknowledgements_and_pings_allocate_nothing() {
 }
 
 #[test]
-fn a_small_publish_allocates_itself_and_one_counted_copy() {
-    // The boxed packet, the copy of the frame, and the count of its owners.
+fn a_small_publish_allocates_itself_and_a_copy_of_its_payload() {
+    // The boxed packet, the copy of the payload, and, once a buffer, the count of its owners.
     let publish = b"\x32\x18\0\x05topic\0\x01\x0B\x26\0\x03key\0\x03valpay";
     assert_eq!(publish[1] as usize, publish.len() - 2);
     let (decoding, encoding) = allocations(Version::V5, publish);

@@ -20,7 +20,8 @@ use crate::header::{Sender, VariableByteInteger};
 use crate::{Packet, PacketType, Version};
 
 /// Packets with fewer bytes than this are copied out of the read buffer once, so that a message of 200 bytes does not
-/// keep a read buffer of 64 KiB alive; larger ones are split off it.
+/// keep a read buffer of 64 KiB alive; larger ones are split off it. Of a PUBLISH only the payload is copied: that is what
+/// is kept. Who keeps its texts copies them.
 pub const COPY_BELOW_BYTES: usize = 4096;
 
 /// Bodies of at most this many bytes (acknowledgements without properties, pings) are read where they lie.
@@ -103,7 +104,7 @@ impl Decoder {
             buffer.advance(header_bytes + body_bytes);
             return Ok(Some(packet));
         }
-        let frame = take_frame(buffer, header_bytes, body_bytes);
+        let frame = take_frame(buffer, packet_type, header_bytes, body_bytes);
         self.read_packet(header, Reader::of_frame(packet_type, &frame)).map(Some)
     }
 
@@ -208,10 +209,10 @@ fn check_minimal(length: VariableByteInteger, version: Version) -> Result<(), De
     }
 }
 
-/// The body, as bytes of its own: copied if the packet is small, else split off.
-fn take_frame(buffer: &mut BytesMut, header_bytes: usize, body_bytes: usize) -> Bytes {
+/// The body, as bytes of its own: copied if the packet is small, else split off. A PUBLISH copies its payload itself.
+fn take_frame(buffer: &mut BytesMut, packet_type: PacketType, header_bytes: usize, body_bytes: usize) -> Bytes {
     let packet_bytes = header_bytes + body_bytes;
-    if packet_bytes < COPY_BELOW_BYTES {
+    if packet_bytes < COPY_BELOW_BYTES && packet_type != PacketType::Publish {
         let frame = Bytes::copy_from_slice(&buffer[header_bytes..packet_bytes]);
         buffer.advance(packet_bytes);
         return frame;

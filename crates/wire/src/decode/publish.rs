@@ -45,7 +45,7 @@ pub(super) fn read(first_byte: u8, reader: &mut Reader, context: Context) -> Res
         topic,
         packet_id,
         properties,
-        payload: reader.rest()?,
+        payload: reader.payload()?,
     })
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::DecodeError;
+use super::{COPY_BELOW_BYTES, DecodeError};
 use crate::header::VariableByteInteger;
 use crate::reason::Place;
 use crate::{PacketId, PacketType, Property, QoS, ReasonCode, ReasonProperties, UserProperties};
@@ -108,9 +108,14 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// All that is left.
-    pub(super) fn rest(&mut self) -> Result<Bytes, DecodeError> {
-        self.keep(self.end - self.position)
+    /// All that is left, as a payload: that of a small packet is copied, so that keeping it keeps nothing else.
+    pub(super) fn payload(&mut self) -> Result<Bytes, DecodeError> {
+        let length = self.end - self.position;
+        if self.bytes.len() < COPY_BELOW_BYTES {
+            let start = self.advance(length)?;
+            return Ok(Bytes::copy_from_slice(&self.bytes[start..start + length]));
+        }
+        self.keep(length)
     }
 
     /// Binary data (MQTT5 1.5.6).
