@@ -24,9 +24,10 @@ fn mosquitto(stage: &Stage, program: &str, party: &str, version: &str) -> Comman
 
 fn output(command: &mut Command) -> Output {
     let program = command.get_program().to_owned();
-    command.stdin(Stdio::null()).output().unwrap_or_else(|error| {
-        panic!("{}: {error}; `make test` installs it", Path::new(&program).display())
-    })
+    command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}; `make test` installs it", Path::new(&program).display()))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -42,7 +43,8 @@ async fn mosquitto_clients_take_part_in_3_1_1_and_5() {
         publish(&alice, &format!("tx/{tx}/broadcast/1/alice"), "to bob").await.unwrap();
 
         let filter = format!("tx/{tx}/broadcast/#");
-        let heard = output(mosquitto(&stage, "mosquitto_sub", "bob", version).args(["-t", &filter, "-C", "1", "-W", "20"]));
+        let heard =
+            output(mosquitto(&stage, "mosquitto_sub", "bob", version).args(["-t", &filter, "-C", "1", "-W", "20"]));
         assert_eq!(text(&heard.stdout).trim(), "to bob", "{version}: {}", text(&heard.stderr));
 
         let slot = format!("tx/{tx}/broadcast/1/bob");
@@ -82,7 +84,8 @@ async fn a_mosquitto_stranger_hears_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paho_takes_part_in_3_1_1_and_5() {
-    let python = std::env::var("QUORATE_TEST_PYTHON").expect("QUORATE_TEST_PYTHON names a Python with paho-mqtt; `make test` sets it");
+    let python = std::env::var("QUORATE_TEST_PYTHON")
+        .expect("QUORATE_TEST_PYTHON names a Python with paho-mqtt; `make test` sets it");
     for version in ["3.1.1", "5"] {
         let stage = Stage::open().await;
         let mut alice = stage.client("alice").await;

@@ -62,7 +62,10 @@ async fn p2p_reaches_its_addressee_alone() {
     publish(&alice, &format!("tx/{tx}/p2p/2/alice/bob"), "for bob").await.unwrap();
     publish(&alice, &format!("tx/{tx}/msg/alice/end"), "end").await.unwrap();
     let to_bob = next(&mut bob).await;
-    assert_eq!((to_bob.topic.as_str(), &to_bob.payload[..]), (format!("tx/{tx}/p2p/2/alice/bob").as_str(), &b"for bob"[..]));
+    assert_eq!(
+        (to_bob.topic.as_str(), &to_bob.payload[..]),
+        (format!("tx/{tx}/p2p/2/alice/bob").as_str(), &b"for bob"[..])
+    );
     assert_eq!(to_bob.from.as_ref().map(|party| party.as_str()), Some("alice"));
     assert_eq!(next(&mut carol).await.topic, format!("tx/{tx}/msg/alice/end"));
 }
@@ -71,7 +74,9 @@ async fn p2p_reaches_its_addressee_alone() {
 async fn a_from_other_than_the_cn_is_refused() {
     let stage = Stage::open().await;
     let (alice, _, tx) = room(&stage).await;
-    for place in ["join/bob", "broadcast/1/bob", "echo/1/bob", "p2p/1/bob/carol", "result/bob", "abort/bob", "msg/bob/x"] {
+    for place in
+        ["join/bob", "broadcast/1/bob", "echo/1/bob", "p2p/1/bob/carol", "result/bob", "abort/bob", "msg/bob/x"]
+    {
         assert_eq!(refusal(publish(&alice, &format!("tx/{tx}/{place}"), "x").await), NOT_AUTHORIZED, "{place}");
     }
 }

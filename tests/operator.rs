@@ -8,7 +8,11 @@ use quorate_testkit::quorate_binary;
 fn a_bad_configuration_lists_all_problems_and_exits_with_64() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("broker.toml");
-    std::fs::write(&path, "[storage]\npath = \"data\"\ndurability = \"maybe\"\n[session]\ninflight_max = 0\nno_such_key = 1\n").unwrap();
+    std::fs::write(
+        &path,
+        "[storage]\npath = \"data\"\ndurability = \"maybe\"\n[session]\ninflight_max = 0\nno_such_key = 1\n",
+    )
+    .unwrap();
     let output = Command::new(quorate_binary().unwrap()).args(["serve", "-c"]).arg(&path).output().unwrap();
     assert_eq!(output.status.code(), Some(64));
     let told = String::from_utf8(output.stderr).unwrap();
@@ -19,7 +23,8 @@ fn a_bad_configuration_lists_all_problems_and_exits_with_64() {
 
 #[test]
 fn a_missing_configuration_is_named() {
-    let output = Command::new(quorate_binary().unwrap()).args(["serve", "-c", "/nonexistent/broker.toml"]).output().unwrap();
+    let output =
+        Command::new(quorate_binary().unwrap()).args(["serve", "-c", "/nonexistent/broker.toml"]).output().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/broker.toml"));
 }

@@ -21,7 +21,10 @@ const INFLIGHT: usize = 20;
 /// Publishes to both rooms until told to stop; gives what was acknowledged, as (transaction, payload).
 fn publisher(
     reach: Reach,
-    party: &'static str, rooms: Vec<String>, stop: Arc<AtomicBool>) -> JoinHandle<Vec<(String, String)>> {
+    party: &'static str,
+    rooms: Vec<String>,
+    stop: Arc<AtomicBool>,
+) -> JoinHandle<Vec<(String, String)>> {
     tokio::spawn(async move {
         let mut acknowledged = Vec::new();
         let mut number = 0;
@@ -113,8 +116,9 @@ async fn nothing_acknowledged_is_lost_over_fifty_kills() {
     let rooms = vec![stage.create(&alice, &PARTIES).await, stage.create(&alice, &PARTIES).await];
     drop(alice);
     let (stop_speaking, stop_listening) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let publishers: Vec<_> =
-        ["alice", "bob"].map(|party| publisher(stage.reach(party, &["publisher"]), party, rooms.clone(), stop_speaking.clone())).into();
+    let publishers: Vec<_> = ["alice", "bob"]
+        .map(|party| publisher(stage.reach(party, &["publisher"]), party, rooms.clone(), stop_speaking.clone()))
+        .into();
     let carol = listener(stage.reach("carol", &["listener"]), stop_listening.clone());
     let mallory = listener(stage.reach("mallory", &["listener"]), stop_listening.clone());
     for _ in 0..KILLS {

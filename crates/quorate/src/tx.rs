@@ -200,7 +200,7 @@ impl Create {
         set("purpose", self.purpose.as_ref().map(|purpose| json!(purpose)));
         set("key_id", self.key_id.as_ref().map(|key_id| json!(key_id)));
         set("finish_within_s", self.finish_within.map(|seconds| json!(seconds)));
-        set("require_join", self.no_join.then(|| json!(false)));
+        set("require_join", self.no_join.then_some(json!(false)));
         if let Some(path) = &self.payload {
             let payload = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             set("payload_digest", Some(json!(quorate_domain::Sha256::of(&payload))));

@@ -9,6 +9,9 @@ use quorate_domain::{LogMessage, PartyId, Seq, SessionKey, Slot, TxId, TxTopic};
 use super::job::Reply;
 use crate::store::{Batch, PresenceValue, Resident};
 
+/// A message, with everybody who hears it and the `Seq` that each heard before.
+type LiveCopy = (Arc<LogMessage>, Vec<(PartyId, Seq)>);
+
 /// A batch in the making.
 #[derive(Default)]
 pub(super) struct Pending {
@@ -31,7 +34,7 @@ pub(super) struct Pending {
     /// The presences that this batch writes.
     pub(super) presences: HashMap<PartyId, PresenceValue>,
     /// Live copies, in the order of the queue, hence of `Seq` in each log.
-    pub(super) copies: Vec<(Arc<LogMessage>, Vec<(PartyId, Seq)>)>,
+    pub(super) copies: Vec<LiveCopy>,
     /// The outcomes, in the order of the queue.
     pub(super) replies: Vec<Reply>,
 }

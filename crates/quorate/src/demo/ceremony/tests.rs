@@ -19,9 +19,12 @@ fn tx(id: &str) -> TxId {
     TxId::new(id).expect("valid")
 }
 
+/// Where, by whom, what.
+type Said = (TxTopic, Option<PartyId>, Vec<u8>);
+
 /// What was published: (topic, author, payload); a message's `Seq` is 7 times its place, plus 7.
 #[derive(Default)]
-struct Log(Vec<(TxTopic, Option<PartyId>, Vec<u8>)>);
+struct Log(Vec<Said>);
 
 impl Log {
     fn publish(&mut self, from: Option<&str>, topic: &str, payload: &[u8]) {
@@ -30,7 +33,7 @@ impl Log {
     }
 
     /// All that `name` may hear of one transaction, with `seq` and `prev`.
-    fn heard_by(&self, name: &PartyId, of: &TxId) -> Vec<(Seq, Seq, &(TxTopic, Option<PartyId>, Vec<u8>))> {
+    fn heard_by(&self, name: &PartyId, of: &TxId) -> Vec<(Seq, Seq, &Said)> {
         let mut prev = Seq::ZERO;
         let mut heard = Vec::new();
         for (index, entry) in self.0.iter().enumerate() {
