@@ -5,6 +5,7 @@
 //! holds no messages.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -23,6 +24,9 @@ use crate::{CloseCause, Effect, Fault, SendRoom, Session};
 const PAGE_MESSAGES_MAX: usize = 64;
 /// Payload bytes of one page: what a session may hold at most between the store and the socket.
 const PAGE_BYTES_MAX: usize = 256 << 10;
+/// Time between two reads of all standings: each looks at every transaction of the party, and an overloaded broker asks
+/// for it most often.
+const STANDINGS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What is to be read, and what is being read.
 #[derive(Debug, Default)]
@@ -31,8 +35,10 @@ pub(crate) struct Deliveries {
     queue: VecDeque<TxId>,
     queued: HashSet<TxId>,
     reading: Option<(TxId, Reading)>,
-    standings_wanted: bool,
-    standings_outstanding: bool,
+    standings_wanted: Option<Comparison>,
+    standings_outstanding: Option<Comparison>,
+    /// No earlier than this are standings read again.
+    standings_due: Duration,
 }
 
 impl Deliveries {
@@ -48,9 +54,23 @@ impl Deliveries {
         Some(tx)
     }
 
-    pub(crate) fn want_standings(&mut self) {
-        self.standings_wanted = true;
+    pub(crate) fn want_standings(&mut self, comparison: Comparison) {
+        self.standings_wanted = self.standings_wanted.max(Some(comparison));
     }
+
+    /// When the next read of standings may go out, if one is wanted.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        (self.standings_wanted.is_some() && self.standings_outstanding.is_none()).then_some(self.standings_due)
+    }
+}
+
+/// What is compared with standings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Comparison {
+    /// Positions with the heads of logs, after a SUBSCRIBE: what it sends of states it has asked for itself.
+    Logs,
+    /// Interim states too, after a resume or where live copies of them may be lost.
+    LogsAndStates,
 }
 
 /// Whether a message went through.
@@ -71,7 +91,7 @@ impl Session {
         match delivery {
             Delivery::Log(addressed) => self.handle_live_copy(&addressed),
             Delivery::State { tx, seq, document } => self.handle_live_state(&tx, seq, document),
-            Delivery::Behind => self.deliveries.want_standings(),
+            Delivery::Behind => self.deliveries.want_standings(Comparison::LogsAndStates),
         }
         self.pump();
     }
@@ -99,29 +119,32 @@ impl Session {
         if !self.subscriptions.cover(tx) {
             return;
         }
-        if self.can_deliver() {
+        let can_deliver = self.can_deliver();
+        let room = self.rooms.entry(tx.clone()).or_default();
+        room.state_superseded = true;
+        if can_deliver {
             self.send_state(tx, seq, document);
         } else {
-            self.rooms.entry(tx.clone()).or_default().state_wanted = true;
+            room.state_wanted = true;
             self.deliveries.enqueue(tx);
         }
     }
 
     /// The answer to [`Effect::ReadStandings`]: every transaction of the party.
     pub fn handle_standings(&mut self, result: Result<Vec<Standing>, Fault>) {
-        self.deliveries.standings_outstanding = false;
+        let comparison = self.deliveries.standings_outstanding.take();
         if !self.is_open() {
             return;
         }
         match result {
-            Ok(standings) => self.compare(&standings),
+            Ok(standings) => self.compare(&standings, comparison),
             Err(fault) => self.fail_reading(fault),
         }
         self.pump();
     }
 
     /// Compares positions with heads, after a resume or after live copies were lost.
-    fn compare(&mut self, standings: &[Standing]) {
+    fn compare(&mut self, standings: &[Standing], comparison: Option<Comparison>) {
         for standing in standings.iter().filter(|standing| self.subscriptions.cover(&standing.tx)) {
             let room = self.rooms.entry(standing.tx.clone()).or_default();
             room.unconfirmed = false;
@@ -132,7 +155,9 @@ impl Session {
                 room.closed |= standing.state.is_closed();
             }
         }
-        self.want_states(standings);
+        if comparison == Some(Comparison::LogsAndStates) {
+            self.want_states(standings);
+        }
         self.forget_purged_rooms();
     }
 
@@ -142,6 +167,7 @@ impl Session {
             self.rooms.iter().filter(|(_, room)| room.unconfirmed).map(|(tx, _)| tx.clone()).collect();
         for tx in &purged {
             self.rooms.remove(tx);
+            self.window.forget(tx);
         }
         if !purged.is_empty() && self.is_durable() {
             self.emit(Effect::SaveCursors(purged.into_iter().map(|tx| (tx, None)).collect()));
@@ -177,12 +203,12 @@ impl Session {
         }
         match (result, reading) {
             (Err(fault), _) => self.fail_reading(fault),
-            (Ok(page), Some(reading)) if self.can_deliver() && self.rooms.contains_key(tx) => match reading {
+            (Ok(page), Some(reading)) if self.can_deliver() && self.is_current(tx, &reading) => match reading {
                 Reading::Cursor { .. } => self.follow_cursor(tx, &page),
                 Reading::Backfill { filter, .. } => self.follow_backfill(tx, &filter, &page),
                 Reading::State => {}
             },
-            // No room for deliveries by now, or unsubscribed: it is read again when there is.
+            // No room for deliveries by now, or subscribed anew: it is read again when there is.
             (Ok(_), _) => {}
         }
         self.deliveries.enqueue(tx);
@@ -197,18 +223,25 @@ impl Session {
         }
         match result {
             Err(fault) => self.fail_reading(fault),
-            Ok(Some((seq, document))) if self.can_deliver() && self.rooms.contains_key(tx) => {
-                self.send_state(tx, seq, document);
-            }
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                if let Some(room) = self.rooms.get_mut(tx) {
-                    room.state_wanted = false;
-                }
-            }
+            Ok(Some((seq, document))) => self.handle_read_state(tx, seq, document),
+            Ok(None) => {}
         }
         self.deliveries.enqueue(tx);
         self.pump();
+    }
+
+    /// A state that was read. One that came live meanwhile is newer.
+    fn handle_read_state(&mut self, tx: &TxId, seq: Seq, document: Bytes) {
+        let can_deliver = self.can_deliver();
+        let Some(room) = self.rooms.get_mut(tx) else { return };
+        if room.state_superseded {
+            return;
+        }
+        if can_deliver {
+            self.send_state(tx, seq, document);
+        } else {
+            room.state_wanted = true;
+        }
     }
 
     pub(crate) fn handle_puback(&mut self, packet_id: PacketId) {
@@ -227,18 +260,23 @@ impl Session {
 
     /// Asks for the next page, if there is one to ask for and room for it.
     pub(crate) fn pump(&mut self) {
-        if self.is_open() && self.deliveries.standings_wanted && !self.deliveries.standings_outstanding {
-            self.deliveries.standings_wanted = false;
+        if self.is_open() && self.deliveries.deadline().is_some_and(|due| due <= self.now) {
+            let wanted = self.deliveries.standings_wanted.take();
             if !self.subscriptions.is_empty() {
-                self.deliveries.standings_outstanding = true;
+                self.deliveries.standings_outstanding = wanted;
+                self.deliveries.standings_due = self.now + STANDINGS_INTERVAL;
                 self.emit(Effect::ReadStandings);
             }
         }
         while self.can_deliver() && self.deliveries.reading.is_none() && self.window.room() > 0 {
             let Some(tx) = self.deliveries.dequeue() else { return };
-            let Some(reading) = self.rooms.get(&tx).and_then(|room| room.next_reading()) else { continue };
+            let Some(room) = self.rooms.get_mut(&tx) else { continue };
+            let Some(reading) = room.next_reading() else { continue };
             let effect = match &reading {
-                Reading::State => Effect::ReadState { tx: tx.clone() },
+                Reading::State => {
+                    (room.state_wanted, room.state_superseded) = (false, false);
+                    Effect::ReadState { tx: tx.clone() }
+                }
                 Reading::Cursor { after } | Reading::Backfill { after, .. } => Effect::ReadLog {
                     tx: tx.clone(),
                     after: *after,
@@ -255,6 +293,18 @@ impl Session {
     /// before what it brings.
     fn can_deliver(&self) -> bool {
         self.is_open() && self.send_room == SendRoom::Open && self.subscribing.is_none() && self.saving.is_none()
+    }
+
+    /// Whether a page still fits on: the room, or its backfill, may have been made anew from its beginning meanwhile.
+    fn is_current(&mut self, tx: &TxId, reading: &Reading) -> bool {
+        let Some(room) = self.rooms.get_mut(tx) else { return false };
+        match reading {
+            Reading::Cursor { after } => *after <= room.position(),
+            Reading::Backfill { filter, after } => {
+                room.backfill(filter).is_some_and(|backfill| *after <= backfill.sent_to)
+            }
+            Reading::State => false,
+        }
     }
 
     fn finish_reading(&mut self, tx: &TxId) -> Option<Reading> {

@@ -26,7 +26,7 @@ pub enum Effect {
     },
     /// Look up which transactions these scopes cover for this party; answered by `handle_looked_up`.
     LookUp {
-        /// One a filter that the rights of a transaction decide.
+        /// No scope stands here twice, and none more than the session may have subscriptions.
         scopes: Vec<Scope>,
     },
     /// Read where this party stands in all its transactions; answered by `handle_standings`.

@@ -36,9 +36,9 @@ impl Default for Limits {
             receive_maximum: 256,
             pending_bytes_max: 4 << 20,
             packet_bytes_max: (1 << 20) + (64 << 10),
-            keep_alive_max_s: 1_200,
+            keep_alive_max_s: 3_600,
             session_expiry_max_s: 30 * 24 * 3_600,
-            subscriptions_max: 1_000,
+            subscriptions_max: 100,
         }
     }
 }

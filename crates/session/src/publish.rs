@@ -9,6 +9,11 @@ use quorate_wire::{Ack, Packet, PacketId, Publish, PublishProperties, QoS, Reaso
 use crate::answers::{reason_code, reason_properties, reason_string};
 use crate::{CloseCause, Effect, Limits, Session};
 
+/// Properties that one publish may carry, and their bytes; more is refused with 0x97. They are counted apart from the
+/// payload, whose bounds are the domain's, and keep what a message costs in memory near what it costs on the wire.
+const PROPERTIES_MAX: usize = 64;
+const PROPERTIES_BYTES_MAX: usize = 16 << 10;
+
 /// User properties of this prefix are the broker's own.
 const RESERVED_PROPERTY_PREFIX: &str = "quorate-";
 
@@ -169,6 +174,7 @@ fn carried(properties: PublishProperties) -> Result<MessageProperties, Refusal> 
     {
         return Err(Refusal::PayloadInvalid(format!("the user property {name:?} is reserved for the broker")));
     }
+    check_bounds(&properties)?;
     Ok(MessageProperties {
         payload_format_indicator: properties.payload_format_indicator,
         content_type: properties.content_type.map(|text| text.to_string()),
@@ -181,4 +187,16 @@ fn carried(properties: PublishProperties) -> Result<MessageProperties, Refusal> 
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect(),
     })
+}
+
+fn check_bounds(properties: &PublishProperties) -> Result<(), Refusal> {
+    let texts = [&properties.content_type, &properties.response_topic].into_iter().flatten().map(|text| text.len());
+    let pairs = properties.user_properties.iter().map(|(name, value)| name.len() + value.len());
+    let data = properties.correlation_data.as_ref().map_or(0, Bytes::len);
+    let bytes = texts.chain(pairs).sum::<usize>() + data;
+    if properties.user_properties.len() > PROPERTIES_MAX || bytes > PROPERTIES_BYTES_MAX {
+        let bounds = format!("at most {PROPERTIES_MAX} user properties and {PROPERTIES_BYTES_MAX} bytes of properties");
+        return Err(Refusal::QuotaExceeded(bounds));
+    }
+    Ok(())
 }

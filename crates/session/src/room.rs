@@ -67,6 +67,8 @@ pub(crate) struct Room {
     backfills: Vec<Backfill>,
     /// The interim state is to be read and sent.
     pub(crate) state_wanted: bool,
+    /// A live state came while an older one was being read: what was read is stale.
+    pub(crate) state_superseded: bool,
     /// The last interim state that was sent on this connection, so that it is not sent twice.
     pub(crate) state_sent: Option<Sha256>,
     /// The closing record has gone out: an interim state after it would be stale.

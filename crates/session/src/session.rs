@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use quorate_domain::{Seq, SessionExpiry, SessionKey, SessionRecord, TxId, UnixMs};
 use quorate_wire::{Ack, Disconnect, Packet, PacketId, ReasonCode, Version};
 
-use crate::deliver::Deliveries;
+use crate::deliver::{Comparison, Deliveries};
 use crate::handshake::{Hello, expiry_of};
 use crate::keep_alive::KeepAlive;
 use crate::publish::Publishing;
@@ -58,7 +58,7 @@ pub struct Session {
     expiry: SessionExpiry,
     keep_alive: KeepAlive,
     cursors_due: Option<Duration>,
-    now: Duration,
+    pub(crate) now: Duration,
     phase: Phase,
     effects: VecDeque<Effect>,
 }
@@ -70,6 +70,7 @@ impl Session {
         stored: Option<(SessionRecord, Vec<(TxId, Seq)>)>,
         now: Duration,
     ) -> Self {
+        let resumed = stored.is_some();
         let (record, cursors) = stored.unwrap_or_default();
         let mut session = Self {
             subscriptions: Subscriptions::new(hello.key.party.clone()),
@@ -92,7 +93,13 @@ impl Session {
             wants_reasons: hello.wants_reasons,
             packet_bytes_max: hello.packet_bytes_max,
         };
+        let agreed_anew = resumed && record.expiry != session.expiry;
         session.restore(record, cursors);
+        if agreed_anew {
+            // Should the broker be killed, the session lives for as long as this connection agreed on.
+            session.saving = Some(Saving { answer: None, added: Vec::new() });
+            session.effects.push_back(Effect::Save(session.to_record()));
+        }
         session.pump();
         session
     }
@@ -116,7 +123,7 @@ impl Session {
             }
         }
         if !self.subscriptions.is_empty() {
-            self.deliveries.want_standings();
+            self.deliveries.want_standings(Comparison::LogsAndStates);
         }
     }
 
@@ -164,6 +171,7 @@ impl Session {
             self.goodbye(ReasonCode::KeepAliveTimeout, "nothing came within one and a half times the keep alive");
             self.close(CloseCause::KeepAlive);
         }
+        self.pump();
     }
 
     /// When [`Session::handle_deadline`] wants to be called.
@@ -171,7 +179,7 @@ impl Session {
         if self.phase != Phase::Open {
             return None;
         }
-        [self.keep_alive.deadline(), self.cursors_due].into_iter().flatten().min()
+        [self.keep_alive.deadline(), self.cursors_due, self.deliveries.deadline()].into_iter().flatten().min()
     }
 
     /// The same party connected anew with the same client id.

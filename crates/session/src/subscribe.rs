@@ -7,6 +7,7 @@ use quorate_wire::{
 };
 
 use crate::answers::reason_code;
+use crate::deliver::Comparison;
 use crate::room::Room;
 use crate::session::Saving;
 use crate::subscriptions::{RoomFilter, Subscription};
@@ -23,7 +24,15 @@ pub(crate) struct Subscribing {
 #[derive(Debug)]
 struct Entry {
     record: SubscriptionRecord,
-    judged: Result<RoomFilter, Refusal>,
+    judged: Result<Asked, Refusal>,
+}
+
+/// A filter that the rights of transactions decide.
+#[derive(Debug)]
+struct Asked {
+    filter: RoomFilter,
+    /// Which answer of the look-up is its own: filters of one scope share one.
+    answer: usize,
 }
 
 impl Subscription {
@@ -36,15 +45,12 @@ impl Subscription {
 
 impl Session {
     pub(crate) fn handle_subscribe(&mut self, subscribe: Subscribe) {
-        let entries: Vec<Entry> = subscribe
-            .filters
-            .into_iter()
-            .map(|filter| Entry {
-                judged: judge(&filter.filter, Some(&self.key.party)),
-                record: to_record(filter, subscribe.subscription_identifier),
-            })
-            .collect();
-        let scopes: Vec<Scope> = entries.iter().filter_map(|entry| Some(scope(entry.judged.as_ref().ok()?))).collect();
+        let mut scopes = Vec::new();
+        let mut entries = Vec::with_capacity(subscribe.filters.len());
+        for (place, filter) in subscribe.filters.into_iter().enumerate() {
+            let judged = self.judge_entry(place, &filter.filter, &mut scopes);
+            entries.push(Entry { judged, record: to_record(filter, subscribe.subscription_identifier) });
+        }
         let nothing_to_look_up = scopes.is_empty();
         self.subscribing = Some(Subscribing { packet_id: subscribe.packet_id, entries });
         if nothing_to_look_up {
@@ -54,20 +60,40 @@ impl Session {
         }
     }
 
+    /// What a filter decides by itself, and which scope has to be looked up for the rest. A packet may hold any number of
+    /// filters; of those beyond the bound none is looked up.
+    fn judge_entry(&self, place: usize, filter: &str, scopes: &mut Vec<Scope>) -> Result<Asked, Refusal> {
+        if place >= self.limits.subscriptions_max {
+            return Err(self.too_many_subscriptions());
+        }
+        let filter = judge(filter, Some(&self.key.party))?;
+        let scope = scope(&filter);
+        let answer = scopes.iter().position(|known| *known == scope).unwrap_or_else(|| {
+            scopes.push(scope);
+            scopes.len() - 1
+        });
+        Ok(Asked { filter, answer })
+    }
+
+    fn too_many_subscriptions(&self) -> Refusal {
+        Refusal::QuotaExceeded(format!("a session has at most {} subscriptions", self.limits.subscriptions_max))
+    }
+
     /// The answer to [`Effect::LookUp`]: one a scope, in order.
     pub fn handle_looked_up(&mut self, result: Result<Vec<LookedUp>, Fault>) {
         let Some(subscribing) = self.subscribing.take() else { return };
         if !self.is_open() {
             return;
         }
-        let mut answers = result.map(Vec::into_iter);
         let mut reason_codes = Vec::with_capacity(subscribing.entries.len());
         let mut added = Vec::new();
         for Entry { record, judged } in subscribing.entries {
-            let outcome = judged.and_then(|filter| {
-                let answer = answers.as_mut().map_err(|fault| Refusal::StorageFault(fault.0.clone()))?.next();
-                let Some(LookedUp::Standings(standings)) = answer else { return Err(Refusal::NotAuthorized) };
-                self.grant(filter, record, &standings, &mut added)
+            let outcome = judged.and_then(|Asked { filter, answer }| {
+                let answers = result.as_ref().map_err(|fault| Refusal::StorageFault(fault.0.clone()))?;
+                let Some(LookedUp::Standings(standings)) = answers.get(answer) else {
+                    return Err(Refusal::NotAuthorized);
+                };
+                self.grant(filter, record, standings, &mut added)
             });
             reason_codes.push(outcome.unwrap_or_else(|refusal| suback_code(&refusal)));
         }
@@ -77,7 +103,14 @@ impl Session {
 
     /// In MQTT 3.1 a SUBACK cannot say no (MQTT3.1 3.9), so the connection does.
     fn answer_subscribe(&mut self, packet_id: PacketId, reason_codes: Vec<ReasonCode>, added: Vec<String>) {
+        // What was said to the party while the look-up was under way met no subscription yet: heads are compared again.
+        if !added.is_empty() {
+            self.deliveries.want_standings(Comparison::Logs);
+        }
         if self.version == Version::V3_1 && reason_codes.iter().any(|code| code.is_error()) {
+            for filter in &added {
+                self.withdraw(filter);
+            }
             return self.close(CloseCause::Refused(Refusal::NotAuthorized));
         }
         let nothing_granted = reason_codes.iter().all(|code| code.is_error());
@@ -108,8 +141,7 @@ impl Session {
             return Ok(granted);
         }
         if self.subscriptions.len() >= self.limits.subscriptions_max {
-            let bound = self.limits.subscriptions_max;
-            return Err(Refusal::QuotaExceeded(format!("a session has at most {bound} subscriptions")));
+            return Err(self.too_many_subscriptions());
         }
         added.push(record.filter.clone());
         if record.retain_handling == RetainHandling::DoNotSend as u8 {
@@ -138,8 +170,14 @@ impl Session {
     /// Retain Handling 2: it hears what is said from now on.
     fn start_at_heads(&mut self, filter: RoomFilter, record: SubscriptionRecord, standings: &[Standing]) {
         let starts: Vec<(TxId, Seq)> = standings.iter().map(|standing| (standing.tx.clone(), standing.head)).collect();
-        for (tx, head) in &starts {
-            self.rooms.entry(tx.clone()).or_insert_with(|| Room::at(*head));
+        for standing in standings {
+            // Where an older subscription covers the transaction too, its past is still owed to that one.
+            if self.subscriptions.cover(&standing.tx) {
+                self.rooms.entry(standing.tx.clone()).or_default().fall_behind(standing.last_addressed);
+                self.deliveries.enqueue(&standing.tx);
+            } else {
+                self.rooms.entry(standing.tx.clone()).or_insert_with(|| Room::at(standing.head));
+            }
         }
         self.subscriptions.insert(Subscription { filter, record: SubscriptionRecord { starts, ..record } });
     }
@@ -169,6 +207,7 @@ impl Session {
         let forgotten: Vec<TxId> = self.rooms.keys().filter(|tx| !subscriptions.cover(tx)).cloned().collect();
         for tx in &forgotten {
             self.rooms.remove(tx);
+            self.window.forget(tx);
         }
         if !forgotten.is_empty() && self.is_durable() {
             self.emit(Effect::SaveCursors(forgotten.into_iter().map(|tx| (tx, None)).collect()));

@@ -48,9 +48,11 @@ impl Subscription {
         }
     }
 
-    /// Whether it starts after this message (Retain Handling 2 starts at the head of the log).
+    /// Whether it starts after this message (Retain Handling 2 starts at the head of the log). Standings come in the
+    /// order of their ids, and so the starts stand.
     fn starts_after(&self, tx: &TxId, seq: Seq) -> bool {
-        self.record.starts.iter().any(|(room, start)| room == tx && seq <= *start)
+        let starts = &self.record.starts;
+        starts.binary_search_by(|(room, _)| room.cmp(tx)).is_ok_and(|place| seq <= starts[place].1)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The outgoing window: packet identifiers of QoS 1 deliveries that wait for their PUBACK (MQTT5 4.9).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use quorate_domain::{Seq, TxId, UnackedRecord};
 use quorate_wire::PacketId;
@@ -31,6 +31,8 @@ pub(crate) struct Window {
     capacity: u16,
     unacked: BTreeMap<PacketId, Unacked>,
     resends: HashMap<(TxId, Seq, String), PacketId>,
+    /// The identifiers among `resends`.
+    kept: HashSet<PacketId>,
     last_id: u16,
 }
 
@@ -43,14 +45,22 @@ pub(crate) struct Admission {
 
 impl Window {
     pub(crate) fn new(capacity: u16, left_unacked: &[UnackedRecord]) -> Self {
-        let resends = left_unacked
+        let resends: HashMap<_, _> = left_unacked
             .iter()
+            .take(usize::from(Self::CAPACITY_MAX))
             .filter_map(|record| {
                 let packet_id = PacketId::new(record.packet_id)?;
                 Some(((record.tx.clone(), record.seq, record.topic.clone()), packet_id))
             })
             .collect();
-        Self { capacity, unacked: BTreeMap::new(), resends, last_id: 0 }
+        let kept = resends.values().copied().collect();
+        Self { capacity, unacked: BTreeMap::new(), resends, kept, last_id: 0 }
+    }
+
+    /// Nothing of this transaction is sent again: its identifiers are free.
+    pub(crate) fn forget(&mut self, tx: &TxId) {
+        self.resends.retain(|(room, _, _), _| room != tx);
+        self.kept = self.resends.values().copied().collect();
     }
 
     /// How many more deliveries may be sent before a PUBACK has to come.
@@ -66,7 +76,10 @@ impl Window {
         }
         let name = (delivery.tx.clone(), delivery.seq, delivery.topic.clone());
         let admission = match self.resends.remove(&name) {
-            Some(packet_id) => Admission { packet_id, dup: true },
+            Some(packet_id) => {
+                self.kept.remove(&packet_id);
+                Admission { packet_id, dup: true }
+            }
             None => Admission { packet_id: self.free_id(), dup: false },
         };
         self.unacked.insert(admission.packet_id, delivery);
@@ -98,20 +111,19 @@ impl Window {
         waiting.chain(not_yet_resent).collect()
     }
 
-    /// The next identifier that is neither in use nor kept for a resend. There is one: both sets together are bounded
-    /// by twice the capacity of at most [`Window::CAPACITY_MAX`].
+    /// The next identifier that is neither in use nor kept for a resend. There is one: neither set has more than
+    /// [`Window::CAPACITY_MAX`] of the 65,535.
     fn free_id(&mut self) -> PacketId {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
             let candidate = PacketId::new(self.last_id).unwrap_or(PacketId::MIN);
-            let kept = self.resends.values().any(|packet_id| *packet_id == candidate);
-            if !kept && !self.unacked.contains_key(&candidate) {
+            if !self.kept.contains(&candidate) && !self.unacked.contains_key(&candidate) {
                 return candidate;
             }
         }
     }
 
-    /// Above this a window could leave no free identifier beside the resends of the connection before.
+    /// Above this a window, or the resends of the connections before, could leave no free identifier.
     pub(crate) const CAPACITY_MAX: u16 = 32_000;
 }
 
@@ -159,6 +171,23 @@ mod tests {
         assert_eq!(after.admit(delivery(9)), Some(Admission { packet_id: id(1), dup: false }));
         assert_eq!(after.admit(delivery(2)), Some(Admission { packet_id: id(2), dup: true }));
         assert_eq!(after.admit(delivery(10)), Some(Admission { packet_id: id(3), dup: false }));
+    }
+
+    #[test]
+    fn however_many_resends_are_stored_an_identifier_is_free() {
+        let records: Vec<UnackedRecord> = (1..=u16::MAX)
+            .map(|packet_id| {
+                let Unacked { tx, seq, topic, .. } = delivery(u64::from(packet_id));
+                UnackedRecord { packet_id, tx, seq, topic }
+            })
+            .collect();
+        let mut window = Window::new(Window::CAPACITY_MAX, &records);
+        for seq in 0..u64::from(Window::CAPACITY_MAX) {
+            window.admit(delivery(1_000_000 + seq)).unwrap();
+        }
+        assert_eq!(window.room(), 0);
+        window.forget(&delivery(1).tx);
+        assert_eq!(window.to_records().len(), usize::from(Window::CAPACITY_MAX));
     }
 
     #[test]

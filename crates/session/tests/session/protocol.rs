@@ -272,6 +272,23 @@ fn filters_are_granted_or_refused_one_by_one() {
 }
 
 #[test]
+fn however_many_filters_a_packet_holds_each_scope_is_looked_up_once() {
+    let mut alice = connected("alice");
+    let bound = limits().subscriptions_max;
+    alice.packet(Packet::Subscribe(Subscribe {
+        packet_id: PacketId::MIN,
+        subscription_identifier: None,
+        user_properties: Vec::new(),
+        filters: vec![filter("tx/#", QoS::AtLeastOnce, RetainHandling::SendAtSubscribe); bound + 5],
+    }));
+    let Some(Call::LookUp(scopes)) = alice.calls.front() else { panic!("no look-up") };
+    assert_eq!(scopes, &[Scope::All]);
+    alice.answer_all(&Logs::default());
+    assert_eq!(suback(&alice)[bound..], [ReasonCode::QuotaExceeded; 5]);
+    assert_eq!(suback(&alice)[..bound], vec![ReasonCode::GrantedQoS1; bound]);
+}
+
+#[test]
 fn a_durable_subscription_is_stored_before_it_is_acknowledged() {
     let mut logs = Logs::default();
     logs.create(1, &["alice", "bob"].map(party));
@@ -473,8 +490,122 @@ fn connack_announces_what_was_agreed() {
     let Some(Packet::ConnAck(connack)) = alice.sent.first() else { panic!("no CONNACK") };
     let properties = &connack.properties;
     assert_eq!(properties.assigned_client_identifier.as_deref(), Some("made-up"));
-    assert_eq!(properties.server_keep_alive_s, Some(1_200));
+    assert_eq!(properties.server_keep_alive_s, Some(3_600));
     assert_eq!(properties.session_expiry_interval_s, Some(30 * 24 * 3_600));
     assert_eq!(properties.receive_maximum.map(|maximum| maximum.get()), Some(4));
     assert_eq!(properties.maximum_qos, Some(QoS::AtLeastOnce));
+}
+
+#[test]
+fn an_older_subscription_is_owed_the_past_that_a_later_one_starts_after() {
+    let mut logs = Logs::default();
+    let mut alice = connected("alice");
+    alice.subscribe("tx/+/manifest", RetainHandling::SendIfNew, 1);
+    alice.settle(&logs);
+    let tx = logs.create(1, &["alice", "bob"].map(party));
+    // Its live copy is still under way when the second subscription looks the head up.
+    alice.subscribe(&format!("tx/{tx}/state"), RetainHandling::DoNotSend, 2);
+    alice.settle(&logs);
+    let copy = logs.live_copy(&tx, logs.0[&tx].head(), &alice.party).unwrap();
+    alice.input(|session, _| session.handle_delivery(copy));
+    alice.settle(&logs);
+    assert_eq!(alice.heard.iter().map(|heard| &heard.identifiers[..]).collect::<Vec<_>>(), [[1]]);
+}
+
+#[test]
+fn what_is_said_while_a_subscribe_is_looked_up_is_heard() {
+    let mut logs = Logs::default();
+    let mut alice = connected("alice");
+    alice.subscribe("party/alice/inbox", RetainHandling::SendIfNew, 1);
+    let before = std::mem::take(&mut logs);
+    let tx = logs.create(1, &["alice", "bob"].map(party));
+    let copy = logs.live_copy(&tx, logs.0[&tx].head(), &alice.party).unwrap();
+    alice.input(|session, _| session.handle_delivery(copy));
+    alice.answer(&before);
+    alice.settle(&logs);
+    alice.now += Duration::from_secs(1);
+    alice.input(|session, now| session.handle_deadline(now));
+    alice.settle(&logs);
+    assert_eq!(alice.heard.iter().map(|heard| heard.topic.as_str()).collect::<Vec<_>>(), ["party/alice/inbox"]);
+}
+
+#[test]
+fn a_page_from_before_a_new_subscription_does_not_move_it() {
+    let mut logs = Logs::default();
+    let tx = logs.create(1, &["alice", "bob"].map(party));
+    for round in 0..20 {
+        let place = Place::Broadcast { round: format!("{round}").parse().unwrap(), from: party("alice") };
+        logs.append(&tx, &party("alice"), place, "said".into());
+    }
+    let mut bob = Endpoint::new("bob");
+    bob.connect_with(connect(true, 0), limits()).unwrap();
+    let all = format!("tx/{tx}/broadcast/#");
+    bob.subscribe(&all, RetainHandling::SendIfNew, 1);
+    // The first page is taken and acknowledged; the second is under way.
+    while !matches!(bob.calls.front(), Some(Call::Log { after, .. }) if *after > Seq::ZERO) {
+        assert!(bob.answer(&logs) || bob.acknowledge());
+    }
+    while bob.acknowledge() {}
+    let filters = vec![all.as_str().into()];
+    bob.packet(Packet::Unsubscribe(Unsubscribe { packet_id: PacketId::MIN, user_properties: Vec::new(), filters }));
+    bob.heard.clear();
+    bob.subscribe(&all, RetainHandling::SendIfNew, 2);
+    // The look-up answers before the old page does.
+    let look_up = bob.calls.iter().position(|call| matches!(call, Call::LookUp(_))).unwrap();
+    bob.calls.swap(0, look_up);
+    bob.settle(&logs);
+    assert_eq!(bob.heard.len(), 20);
+}
+
+#[test]
+fn an_older_state_that_was_read_does_not_follow_a_newer_live_one() {
+    let mut logs = Logs::default();
+    let tx = logs.create(1, &["alice", "bob"].map(party));
+    let mut bob = connected("bob");
+    bob.subscribe("tx/+/state", RetainHandling::SendAtSubscribe, 1);
+    while !matches!(bob.calls.front(), Some(Call::State(_))) {
+        assert!(bob.answer(&logs));
+    }
+    let newer = Delivery::State { tx, seq: Seq(70), document: "newer".into() };
+    bob.input(|session, _| session.handle_delivery(newer));
+    bob.settle(&logs);
+    assert_eq!(bob.heard.iter().map(|heard| heard.seq).collect::<Vec<_>>(), [Seq(70)]);
+}
+
+#[test]
+fn properties_beyond_their_bounds_are_refused() {
+    let cases = [("x".to_owned(), 65), ("x".repeat(9_000), 2)];
+    for (text, count) in cases {
+        let mut alice = connected("alice");
+        let Packet::Publish(mut publish) = publish(&echo("1"), QoS::AtLeastOnce, 1, "x") else { unreachable!() };
+        publish.properties.user_properties = vec![(text.as_str().into(), "".into()); count];
+        alice.packet(Packet::Publish(publish));
+        assert_eq!(pubacks(&alice), [(1, ReasonCode::QuotaExceeded)]);
+    }
+}
+
+#[test]
+fn a_refused_3_1_subscribe_leaves_nothing_behind() {
+    let mut logs = Logs::default();
+    logs.create(1, &["alice", "bob"].map(party));
+    let mut alice = Endpoint::new("alice");
+    alice.connect_with(Connect { version: Version::V3_1, ..connect(false, 0) }, limits()).unwrap();
+    alice.packet(Packet::Subscribe(Subscribe {
+        packet_id: PacketId::MIN,
+        subscription_identifier: None,
+        user_properties: Vec::new(),
+        filters: ["tx/+/#", "#"].map(|text| filter(text, QoS::AtLeastOnce, RetainHandling::SendAtSubscribe)).into(),
+    }));
+    alice.answer_all(&logs);
+    assert_eq!(alice.closed, Some(CloseCause::Refused(Refusal::NotAuthorized)));
+    alice.lose_connection();
+    assert!(alice.stored.record.unwrap().subscriptions.is_empty());
+}
+
+#[test]
+fn a_changed_session_expiry_is_stored_at_once() {
+    let mut alice = connected("alice");
+    alice.lose_connection();
+    alice.connect_with(connect(false, 7_200), limits()).unwrap();
+    assert_eq!(alice.stored.record.unwrap().expiry, SessionExpiry::After(7_200));
 }

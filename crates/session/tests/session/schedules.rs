@@ -20,6 +20,8 @@ const FILTERS: [&str; 5] =
 struct Held {
     identifier: u32,
     heard_from: usize,
+    /// Retain Handling 2: the heads at the subscribe, up to which it hears nothing.
+    starts: BTreeMap<TxId, Seq>,
 }
 
 struct Play {
@@ -138,13 +140,17 @@ impl Play {
         }
         self.next_identifier += 1;
         let identifier = self.next_identifier;
-        self.endpoints[who].subscribe(filter, RetainHandling::SendIfNew, identifier);
+        let retain_handling =
+            if self.rng.gen_bool(0.3) { RetainHandling::DoNotSend } else { RetainHandling::SendIfNew };
+        let heads = self.logs.0.iter().map(|(tx, log)| (tx.clone(), log.head()));
+        let starts = if retain_handling == RetainHandling::DoNotSend { heads.collect() } else { BTreeMap::new() };
+        self.endpoints[who].subscribe(filter, retain_handling, identifier);
         // Granted before anything else happens: whether an unanswered SUBSCRIBE holds is nobody's promise.
         while !self.endpoints[who].session().wants_packets() {
             assert!(self.endpoints[who].answer(&self.logs));
         }
         let heard_from = self.endpoints[who].heard.len();
-        self.held[who].insert(filter, Held { identifier, heard_from });
+        self.held[who].insert(filter, Held { identifier, heard_from, starts });
     }
 
     fn unsubscribe(&mut self, who: usize) {
@@ -181,6 +187,11 @@ impl Play {
             let endpoint = &mut self.endpoints[who];
             endpoint.input(|session, _| session.set_send_room(SendRoom::Open));
             endpoint.input(|session, _| session.handle_delivery(Delivery::Behind));
+            for _ in 0..3 {
+                endpoint.settle(logs);
+                endpoint.now += std::time::Duration::from_secs(1);
+                endpoint.input(|session, now| session.handle_deadline(now));
+            }
             endpoint.settle(logs);
             assert_eq!(endpoint.closed, None);
         }
@@ -192,7 +203,8 @@ impl Play {
                 let FilterClass::Tx(parsed) = classify_filter(filter).unwrap() else { unreachable!() };
                 for tx in self.logs.0.keys() {
                     let heard = heard(endpoint, held, tx);
-                    let expected = self.expected(&endpoint.party, &parsed, tx);
+                    let start = held.starts.get(tx).copied().unwrap_or(Seq::ZERO);
+                    let expected = self.expected(&endpoint.party, &parsed, tx, start);
                     let first: Vec<Seq> = first_occurrences(&heard);
                     assert_eq!(first, expected, "{} {filter} {tx}", endpoint.party);
                 }
@@ -200,9 +212,10 @@ impl Play {
         }
     }
 
-    fn expected(&self, party: &PartyId, filter: &TxFilter, tx: &TxId) -> Vec<Seq> {
+    fn expected(&self, party: &PartyId, filter: &TxFilter, tx: &TxId, start: Seq) -> Vec<Seq> {
         let records = self.logs.0[tx].records.iter();
         records
+            .filter(|record| record.message.seq > start)
             .filter(|record| {
                 record.addressees.iter().any(|(to, _)| to == party) && filter.matches(&record.message.topic)
             })
