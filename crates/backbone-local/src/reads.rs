@@ -96,9 +96,9 @@ impl Registry for LocalLog {
         self.reads.run(move |store| store.list(after.as_ref(), limit)).await
     }
 
-    async fn slots(&self, tx: &TxId) -> Result<Vec<(TxTopic, Slot)>, StoreError> {
+    async fn slots(&self, tx: &TxId, limit: usize) -> Result<Vec<(TxTopic, Slot)>, StoreError> {
         let of = tx.clone();
-        let slots = self.reads.run(move |store| store.slots(&of)).await?;
+        let slots = self.reads.run(move |store| store.slots(&of, limit)).await?;
         Ok(slots.into_iter().map(|(place, slot)| (TxTopic { tx: tx.clone(), place }, slot)).collect())
     }
 

@@ -45,10 +45,11 @@ pub trait Registry: Send + Sync {
     /// All transactions, in `TxId` order, those after `after`: for admins.
     async fn list(&self, after: Option<&TxId>, limit: usize) -> Result<Vec<TxId>, StoreError>;
 
-    /// The written slots of a transaction.
-    async fn slots(&self, tx: &TxId) -> Result<Vec<(TxTopic, Slot)>, StoreError>;
+    /// The written slots of a transaction, in the order of their places; at most `limit`.
+    async fn slots(&self, tx: &TxId, limit: usize) -> Result<Vec<(TxTopic, Slot)>, StoreError>;
 
-    /// The log without payloads and unfiltered; what a caller may see of it is for the caller to decide.
+    /// The log without payloads and unfiltered; what a caller may see of it is for the caller to decide. At most `limit`
+    /// entries, and fewer where the payloads to sum up are long; at least one where there is one.
     async fn journal(&self, tx: &TxId, after: Seq, limit: usize) -> Result<Vec<JournalEntry>, StoreError>;
 
     /// Word of transactions whose state changed. There is one taker.

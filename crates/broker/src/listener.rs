@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -17,6 +18,9 @@ use crate::metrics::{Held, RefusedAt};
 /// The pause after an accept that failed for want of something (file descriptors, memory), so that the loop does not
 /// spin until some connection gives it back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Silence after which the system asks the peer whether it is still there.
+const VANISHED_AFTER: Duration = Duration::from_secs(60);
 
 /// The shortest time between two warnings of the same kind: a flood of connections is no flood of log lines.
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,6 +52,14 @@ pub(crate) async fn serve(listener: TcpListener, connections_max: usize, manner:
     }
 }
 
+/// A client of 3.x may have no keep alive. One that lost its power would then be present for ever.
+fn watch_for_a_vanished_peer(socket: &TcpStream) {
+    let probes = TcpKeepalive::new().with_time(VANISHED_AFTER).with_interval(VANISHED_AFTER / 4);
+    if let Err(error) = SockRef::from(socket).set_tcp_keepalive(&probes) {
+        tracing::debug!(%error, "TCP keep alive was not set");
+    }
+}
+
 struct Accepting {
     manner: Arc<Manner>,
     shared: Arc<Shared>,
@@ -69,6 +81,7 @@ impl Accepting {
             return;
         };
         self.shared.metrics.connections_accepted.inc();
+        watch_for_a_vanished_peer(&socket);
         let open = Held::new(&self.shared.metrics.connections_open);
         let span = connection::span(&self.manner.listener, peer);
         let (manner, shared) = (Arc::clone(&self.manner), Arc::clone(&self.shared));

@@ -26,14 +26,44 @@ pub(crate) struct StateAnnouncer {
     backbone: Backbone,
     presences: broadcast::Receiver<PartyId>,
     pace: Pace,
+    missed: Missed,
     metrics: Metrics,
+}
+
+/// Changes of presence whose transactions could not be read: tried again after an interval.
+#[derive(Debug, Default)]
+struct Missed {
+    parties: HashSet<PartyId>,
+    anybody: bool,
+    due: Option<Instant>,
+}
+
+impl Missed {
+    fn put(&mut self, came: Came) {
+        match came {
+            Came::Parties(parties) => self.parties.extend(parties),
+            Came::Anybody => self.anybody = true,
+            Came::End => return,
+        }
+        self.due.get_or_insert_with(|| Instant::now() + ANNOUNCE_INTERVAL);
+    }
+
+    /// What was missed, once it is due; never, where nothing was.
+    async fn due(&mut self) -> Came {
+        match self.due {
+            Some(due) => sleep_until(due).await,
+            None => pending().await,
+        }
+        let Missed { parties, anybody, .. } = std::mem::take(self);
+        if anybody { Came::Anybody } else { Came::Parties(parties) }
+    }
 }
 
 impl StateAnnouncer {
     /// Watches from now on.
     pub(crate) fn new(backbone: Backbone, metrics: Metrics) -> Self {
         let presences = backbone.presence.watch();
-        Self { backbone, presences, pace: Pace::default(), metrics }
+        Self { backbone, presences, pace: Pace::default(), missed: Missed::default(), metrics }
     }
 
     /// Runs for as long as the backbone does.
@@ -43,14 +73,12 @@ impl StateAnnouncer {
             let due = tokio::select! {
                 transactions = changed.take() => self.due_now(transactions),
                 came = next_change(&mut self.presences) => {
-                    let parties = match came {
-                        Came::Parties(parties) => parties,
-                        Came::Anybody => all_parties(&self.backbone).await,
-                        Came::End => return,
-                    };
-                    let transactions = self.transactions_of(parties).await;
-                    self.due_now(transactions)
+                    if came == Came::End {
+                        return;
+                    }
+                    self.due_after(came).await
                 }
+                came = self.missed.due() => self.due_after(came).await,
                 () = self.pace.wait() => self.pace.take_due(Instant::now()),
             };
             for tx in due {
@@ -66,19 +94,37 @@ impl StateAnnouncer {
         }
     }
 
+    /// What is to be announced now that somebody came or went.
+    async fn due_after(&mut self, came: Came) -> Vec<TxId> {
+        let parties = match came {
+            Came::Parties(parties) => parties,
+            Came::Anybody => all_parties(&self.backbone).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "changes of presence were not announced; trying again");
+                self.missed.put(Came::Anybody);
+                HashSet::new()
+            }),
+            Came::End => HashSet::new(),
+        };
+        let transactions = self.transactions_of(parties).await;
+        self.due_now(transactions)
+    }
+
     fn due_now(&mut self, transactions: impl IntoIterator<Item = TxId>) -> Vec<TxId> {
         let now = Instant::now();
         transactions.into_iter().filter(|tx| self.pace.admit(tx, now)).collect()
     }
 
-    async fn transactions_of(&self, parties: HashSet<PartyId>) -> HashSet<TxId> {
+    async fn transactions_of(&mut self, parties: HashSet<PartyId>) -> HashSet<TxId> {
         let mut transactions = HashSet::new();
         for party in parties {
             match all_standings(&self.backbone, &party).await {
                 Ok(standings) => transactions.extend(
                     standings.into_iter().filter(|standing| !standing.state.is_closed()).map(|standing| standing.tx),
                 ),
-                Err(error) => tracing::warn!(%error, "a change of presence was not announced"),
+                Err(error) => {
+                    tracing::warn!(%error, "a change of presence was not announced; trying again");
+                    self.missed.put(Came::Parties(HashSet::from([party])));
+                }
             }
         }
         transactions
@@ -128,22 +174,16 @@ async fn next_change(presences: &mut broadcast::Receiver<PartyId>) -> Came {
 }
 
 /// Every party that was ever seen.
-async fn all_parties(backbone: &Backbone) -> HashSet<PartyId> {
+async fn all_parties(backbone: &Backbone) -> Result<HashSet<PartyId>, StoreError> {
     let mut parties = HashSet::new();
     let mut after: Option<PartyId> = None;
     loop {
-        let page = match backbone.presence.list(after.as_ref(), PARTIES_PAGE).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::warn!(%error, "changes of presence were not announced");
-                return parties;
-            }
-        };
+        let page = backbone.presence.list(after.as_ref(), PARTIES_PAGE).await?;
         let is_last = page.len() < PARTIES_PAGE;
         after = page.last().map(|status| status.party.clone());
         parties.extend(page.into_iter().map(|status| status.party));
         if is_last {
-            return parties;
+            return Ok(parties);
         }
     }
 }

@@ -36,7 +36,11 @@ impl Committer {
         let cursors = store.cursors(key)?;
         // One counter for all sessions: an epoch of a session that was removed is never given again.
         let epoch = last_epoch + 1;
-        let record = before.record.filter(|record| start == Start::Resume && outlives_connection(record, now));
+        let mut record = before.record.filter(|record| start == Start::Resume && outlives_connection(record, now));
+        if let Some(record) = &mut record {
+            // Connected from now on: should the broker be killed, the session has not been away since then.
+            record.disconnected_at = None;
+        }
         if record.is_none() {
             pending.batch.delete_cursors(key, &cursors);
         }

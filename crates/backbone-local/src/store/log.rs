@@ -71,10 +71,12 @@ impl Store {
     /// The log without payloads, unfiltered.
     pub(crate) fn journal(&self, tx: &TxId, after: Seq, limit: usize) -> Result<Vec<JournalEntry>, StoreFault> {
         let mut entries = Vec::new();
+        let mut scanned_bytes = 0;
         self.each_of_log(tx, after, Seq(u64::MAX), |seq, value| {
-            if entries.len() >= limit {
+            if entries.len() >= limit || scanned_bytes >= PAGE_SCAN_BYTES_MAX {
                 return Ok(Scan::Stop);
             }
+            scanned_bytes += value.len();
             let (head, payload) = decode_head(value)?;
             entries.push(JournalEntry {
                 seq,

@@ -111,10 +111,10 @@ impl Store {
         value.map(|value| decode_slot(&value)).transpose()
     }
 
-    /// All written slots of a transaction.
-    pub(crate) fn slots(&self, tx: &TxId) -> Result<Vec<(Place, Slot)>, StoreFault> {
+    /// The written slots of a transaction.
+    pub(crate) fn slots(&self, tx: &TxId, limit: usize) -> Result<Vec<(Place, Slot)>, StoreFault> {
         let prefix = keys::transaction(tx);
-        self.scan(Family::Slots, &prefix, &keys::end_of(&prefix), usize::MAX, |key, value| {
+        self.scan(Family::Slots, &prefix, &keys::end_of(&prefix), limit, |key, value| {
             let place = keys::place_of_slot(key).ok_or(StoreFault::Corrupt { kind: "key of a slot" })?;
             Ok(Some((place, decode_slot(value)?)))
         })

@@ -231,13 +231,14 @@ impl Registry for MemoryLog {
             .collect())
     }
 
-    async fn slots(&self, tx: &TxId) -> Result<Vec<(TxTopic, Slot)>, StoreError> {
+    async fn slots(&self, tx: &TxId, limit: usize) -> Result<Vec<(TxTopic, Slot)>, StoreError> {
         let rooms = self.rooms();
         let Some(room) = rooms.get(tx) else {
             return Ok(Vec::new());
         };
         let mut slots: Vec<_> = room.slots.iter().map(|(topic, slot)| (topic.clone(), slot.clone())).collect();
         slots.sort_by_key(|(topic, _)| topic.to_string());
+        slots.truncate(limit);
         Ok(slots)
     }
 

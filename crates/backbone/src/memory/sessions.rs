@@ -52,6 +52,9 @@ impl SessionStore for MemorySessions {
             held.record = None;
             held.cursors.clear();
         }
+        if let Some(record) = &mut held.record {
+            record.disconnected_at = None;
+        }
         let stored = held.record.clone().map(|record| StoredSession {
             record,
             cursors: held.cursors.iter().map(|(tx, seq)| (tx.clone(), *seq)).collect(),

@@ -56,6 +56,7 @@ where
         sessions::what_was_saved_is_found_again,
         sessions::a_clean_start_forgets,
         sessions::an_expired_session_is_forgotten,
+        sessions::a_resumed_session_is_not_away,
         sessions::a_removed_session_is_gone_and_its_epoch_stays_used,
         sessions::sessions_of_two_parties_with_one_client_id_are_two,
         presence::epochs_grow_with_each_arrival,

@@ -51,7 +51,7 @@ pub async fn the_journal_and_the_slots_tell_what_was_written(backbone: Backbone)
     assert_eq!(lines, expected);
     let rest = soon(backbone.registry.journal(&tx, journal[0].seq, 1)).await.expect("readable");
     assert_eq!(rest, journal[1..2]);
-    let slots = soon(backbone.registry.slots(&tx)).await.expect("readable");
+    let slots = soon(backbone.registry.slots(&tx, 100)).await.expect("readable");
     let written: Vec<_> = slots.iter().map(|(topic, slot)| (topic.to_string(), slot.seq, slot.sha256)).collect();
     let slot = |n: usize| (lines[n].0.clone(), journal[n].seq, lines[n].2);
     assert_eq!(written, [slot(0), slot(1)]);

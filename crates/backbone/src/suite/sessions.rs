@@ -71,7 +71,9 @@ pub async fn what_was_saved_is_found_again(backbone: Backbone) {
     }
     save_cursor(&backbone, &key, owner.epoch, &second, None).await.expect("deleted");
     let again = take_over(&backbone, &key, Start::Resume, 2_000).await;
-    let expected = StoredSession { record: kept, cursors: vec![(first, Seq(8))] };
+    // Connected again: it is not away any more.
+    let record = SessionRecord { disconnected_at: None, ..kept };
+    let expected = StoredSession { record, cursors: vec![(first, Seq(8))] };
     assert_eq!(again.stored, Some(expected));
 }
 
@@ -104,6 +106,18 @@ pub async fn an_expired_session_is_forgotten(backbone: Backbone) {
         let next = take_over(&backbone, &key, Start::Resume, now).await;
         assert_eq!(next.stored.is_some(), goes_on, "{expiry:?} at {now}");
     }
+}
+
+/// A session that was resumed and whose broker was then killed has not been away since its earlier end.
+pub async fn a_resumed_session_is_not_away(backbone: Backbone) {
+    let key = session("alice", "phone");
+    let owner = take_over(&backbone, &key, Start::Clean, 0).await;
+    let away = record("tx/#", SessionExpiry::After(5), Some(1_000));
+    save(&backbone, &key, owner.epoch, &away).await.expect("the owner saves");
+    assert!(take_over(&backbone, &key, Start::Resume, 2_000).await.stored.is_some());
+    // No end is recorded: the broker was killed, long after.
+    let next = take_over(&backbone, &key, Start::Resume, 1_000_000).await;
+    assert_eq!(next.stored.expect("it goes on").record.disconnected_at, None);
 }
 
 /// Nothing is left of a removed session, and an owner from before cannot pass for a later one.

@@ -52,7 +52,8 @@ pub(crate) async fn log(
     let PageLimit(limit) = params.limit;
     let after = Seq(params.after.unwrap_or(Seq::ZERO.0));
     let journal = api.backbone.registry.journal(&tx, after, limit).await?;
-    let next = journal.last().filter(|_| journal.len() == limit).map(|last| last.seq);
+    let head = transaction.progress.last_seq;
+    let next = journal.last().filter(|last| journal.len() == limit || last.seq < head).map(|last| last.seq);
     let entries = journal.into_iter().filter_map(|message| entry(&transaction.charter, message, &caller)).collect();
     Ok(Json(Page { entries, next }))
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::manifest::shown_manifest;
-use super::slot_matrix::SlotMatrix;
+use super::slot_matrix::{SLOTS_SHOWN_MAX, SlotMatrix};
 use crate::Api;
 use crate::caller::Caller;
 use crate::problem::Problem;
@@ -43,7 +43,7 @@ pub(crate) async fn show(
     let present = audible_presence(&api, &caller, &transaction).await?;
     let sees_slots = caller.is_admin() || transaction.charter.is_party(caller.party());
     let slots = if sees_slots {
-        let written = api.backbone.registry.slots(&tx).await?;
+        let written = api.backbone.registry.slots(&tx, SLOTS_SHOWN_MAX + 1).await?;
         Some(SlotMatrix::new(&transaction, written, &caller))
     } else {
         None

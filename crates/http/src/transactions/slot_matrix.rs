@@ -9,7 +9,7 @@ use crate::caller::Caller;
 use crate::sight::{Sight, sight_of};
 
 /// How many slots are shown: 64 parties that exchange p2p for four rounds. Beyond it the matrix says that it is cut.
-const SLOTS_SHOWN_MAX: usize = 16_384;
+pub(crate) const SLOTS_SHOWN_MAX: usize = 16_384;
 
 /// The matrix as it is answered.
 #[derive(Debug, Serialize)]
