@@ -5,15 +5,15 @@ VENV := target/venv
 
 # RocksDB's bindings need libclang; the black-box tests speak through clients that others wrote.
 BUILD_PACKAGES := libclang-dev
-TEST_PACKAGES := $(BUILD_PACKAGES) mosquitto-clients python3 python3-venv curl
+TEST_PACKAGES := $(BUILD_PACKAGES) mosquitto-clients python3 python3-venv
 
-.PHONY: help build demo test lint bench fuzz clean-demo
+.PHONY: help build demo test lint bench fuzz
 
 help:
 	@echo "make demo   build, then three parties generate a key and sign, one of them away for the first half"
 	@echo "make test   build and run all tests"
 	@echo "make build  build target/release/quorate"
-	@echo "make lint   rustfmt and clippy"
+	@echo "make lint   rustfmt and clippy (needs those two components of the toolchain)"
 	@echo "make bench  publish benchmark, with rumqttd lanes and with plain channels"
 	@echo "make fuzz   fuzz the wire codec for a minute (needs a nightly toolchain and cargo-fuzz)"
 

@@ -65,7 +65,7 @@ async fn mosquitto_is_told_that_a_slot_is_taken() {
     assert!(publish("first").status.success());
     let refused = publish("second");
     let told = text(&refused.stderr) + &text(&refused.stdout);
-    assert!(!told.is_empty(), "mosquitto_pub said nothing of the refusal");
+    assert!(told.contains("131") || told.contains("mplementation"), "mosquitto_pub said of the refusal: {told}");
     let log = stage.api("alice").log(&tx, 0).await.unwrap().to_string();
     assert_eq!(log.matches("echo/1/bob").count(), 1, "{log}");
 }

@@ -16,7 +16,7 @@ fn a_bad_configuration_lists_all_problems_and_exits_with_64() {
     let output = Command::new(quorate_binary().unwrap()).args(["serve", "-c"]).arg(&path).output().unwrap();
     assert_eq!(output.status.code(), Some(64));
     let told = String::from_utf8(output.stderr).unwrap();
-    for part in ["durability", "no_such_key", "line"] {
+    for part in ["durability", "no_such_key", "inflight_max", "listener", "line 3", "line 5", "line 6"] {
         assert!(told.contains(part), "no {part:?} in: {told}");
     }
 }

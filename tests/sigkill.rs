@@ -55,7 +55,11 @@ async fn publish_some(
         *number += 1;
         let room = &rooms[*number % rooms.len()];
         let said = format!("{party} {number}");
-        let topic = format!("tx/{room}/msg/{party}/n");
+        // Slots and free-form messages in turn: both are promised.
+        let topic = match *number % 3 {
+            0 => format!("tx/{room}/broadcast/{number}/{party}"),
+            _ => format!("tx/{room}/msg/{party}/n"),
+        };
         let ticket = client.start_publish(&topic, said.clone().into(), quorate_wire::QoS::AtLeastOnce).await?;
         tickets.push((room.clone(), said, ticket));
     }
@@ -75,7 +79,7 @@ fn listener(reach: Reach, stop: Arc<AtomicBool>) -> JoinHandle<Vec<Message>> {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             };
-            if subscribe(&client, "tx/+/msg/#").await.is_err() {
+            if subscribe(&client, "tx/+/#").await.is_err() {
                 continue;
             }
             while let Ok(next) = tokio::time::timeout(Duration::from_secs(3), client.next()).await {
@@ -95,7 +99,7 @@ fn listener(reach: Reach, stop: Arc<AtomicBool>) -> JoinHandle<Vec<Message>> {
 fn by_room(messages: &[Message]) -> BTreeMap<String, Vec<(Seq, String)>> {
     let mut rooms: BTreeMap<String, Vec<(Seq, String)>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for message in messages {
+    for message in messages.iter().filter(|message| is_said(&message.topic)) {
         let room = message.topic.split('/').nth(1).unwrap().to_owned();
         let seq = message.seq.unwrap();
         if seen.insert((room.clone(), seq)) {
@@ -108,7 +112,8 @@ fn by_room(messages: &[Message]) -> BTreeMap<String, Vec<(Seq, String)>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_over_fifty_kills() {
-    let seed: u64 = rand::random();
+    // A seed that once failed is set here: QUORATE_TEST_SEED=... (the moments of the kills still vary with the machine).
+    let seed: u64 = std::env::var("QUORATE_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let mut stage = Stage::open().await;
@@ -131,7 +136,7 @@ async fn nothing_acknowledged_is_lost_over_fifty_kills() {
         acknowledged.extend(publisher.await.unwrap());
     }
     stop_listening.store(true, Ordering::Relaxed);
-    assert!(acknowledged.len() > KILLS * 2, "too little load to mean anything: {}", acknowledged.len());
+    assert!(acknowledged.len() > KILLS * 20, "too little load to mean anything: {}", acknowledged.len());
     println!("{} acknowledged over {KILLS} kills", acknowledged.len());
 
     let carol = by_room(&carol.await.unwrap());
@@ -144,17 +149,24 @@ async fn nothing_acknowledged_is_lost_over_fifty_kills() {
     }
 }
 
+/// What the publishers said, not what the broker and the markers did.
+fn is_said(topic: &str) -> bool {
+    topic.ends_with("/n") || topic.contains("/broadcast/")
+}
+
 /// All that a party hears that comes with a new session: up to a marker that it says itself.
 async fn replay(stage: &Stage, party: &str, rooms: &[String]) -> BTreeMap<String, Vec<(Seq, String)>> {
     let mut client = stage.client_as(party, "replay").await;
     let mut all = Vec::new();
     for room in rooms {
-        publish(&client, &format!("tx/{room}/msg/{party}/marker"), "marker").await.unwrap();
-        subscribe(&client, &format!("tx/{room}/msg/+/n")).await.unwrap();
-        subscribe(&client, &format!("tx/{room}/msg/{party}/marker")).await.unwrap();
-        let heard = hear_until(&mut client, |message| message.topic.ends_with("/marker")).await;
+        let marker = format!("tx/{room}/msg/{party}/marker");
+        publish(&client, &marker, "marker").await.unwrap();
+        // One subscription, so that the order is one.
+        subscribe(&client, &format!("tx/{room}/#")).await.unwrap();
+        let heard = hear_until(&mut client, |message| message.topic == marker).await;
+        let heard: Vec<Message> = heard.into_iter().filter(|message| is_said(&message.topic)).collect();
         assert!(seqs_grow(&heard));
-        all.extend(heard.into_iter().filter(|message| !message.topic.ends_with("/marker")));
+        all.extend(heard);
     }
     by_room(&all)
 }

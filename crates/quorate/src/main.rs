@@ -14,9 +14,20 @@ mod subscribe;
 mod table;
 mod tx;
 
+const FIRST_STEPS: &str = "\
+First steps:
+  quorate demo                       see three parties generate a key and sign
+  quorate certs init                 make a development CA and certificates in ./certs
+  quorate serve -c broker.toml       run the broker
+  quorate tx create --as alice --parties alice,bob --threshold 2 --protocol test --no-join
+  quorate sub --as bob -t 'tx/#'     hear all that was said to bob, also before he came";
+
 /// Quorate: the MQTT broker in which a transaction is a closed room.
+///
+/// Only the parties that a transaction lists can speak or listen there. What the broker acknowledged is on disk and
+/// reaches every party, however late. Who a party is, its certificate says (mutual TLS).
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true)]
+#[command(version, after_help = FIRST_STEPS, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

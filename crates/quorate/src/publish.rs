@@ -19,7 +19,8 @@ Examples:
     quorate pub --as alice -t tx/01JD3W8QK7V9N2M4X6Z8B0C1D3/broadcast/round1/alice -f package.bin
 
 The sender's name in a topic under tx/ is your own: the broker checks it against your certificate.
-Exit code: 0 when the broker has the message on disk, 1 when it refused or could not be reached.";
+Exit code: 0 when the broker has the message on disk (with -q 0: when it is sent), 1 when it refused or could not be
+reached.";
 
 /// Publish one message.
 #[derive(Debug, clap::Args)]

@@ -16,7 +16,7 @@ const PAGES_MAX: usize = 50;
 const EXAMPLES: &str = "\
 Examples:
   Invite bob and carol to make a key of which any two can sign:
-    quorate tx create --as alice --parties alice,bob,carol --threshold 2 --protocol frost-ed25519/dkg
+    quorate tx create --as alice --parties alice,bob,carol --threshold 2 --protocol frost/dkg
   See who has joined, who is present and which slots are filled:
     quorate tx show --as alice 01JD3W8QK7V9N2M4X6Z8B0C1D3
   All that are running, as an admin:

@@ -26,7 +26,7 @@ Examples:
 
 The demo starts a broker of its own, on free ports of this machine, with a store of its own:
 nothing that runs already is touched. Certificates that are missing in --certs are made there.
-The last line is `signature: valid`. Exit code: 0 then, 1 otherwise.";
+The last line is `signature: valid` (with --json an object that says so). Exit code: 0 then, 1 otherwise.";
 
 /// Run a key generation and a signature among three parties, one of them away for the first half.
 #[derive(Debug, clap::Args)]
