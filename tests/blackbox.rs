@@ -3,6 +3,7 @@
 mod api;
 mod clients;
 mod closed_room;
+mod command_line;
 mod demo;
 mod drain;
 mod lanes;

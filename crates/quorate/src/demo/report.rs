@@ -43,7 +43,10 @@ impl Report {
         self.spinner.finish_and_clear();
         self.steps += 1;
         match self.is_json {
-            true => println!("{}", json!({ "step": self.steps, "name": "signature", "text": "signature: valid", "facts": {}, "valid": true })),
+            true => println!(
+                "{}",
+                json!({ "step": self.steps, "name": "signature", "text": "signature: valid", "facts": {}, "valid": true })
+            ),
             false => println!("signature: valid"),
         }
     }
