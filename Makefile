@@ -2,10 +2,13 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 VENV := target/venv
+NODE := target/node
 
 # RocksDB's bindings need libclang; the black-box tests speak through clients that others wrote.
 BUILD_PACKAGES := libclang-dev
-TEST_PACKAGES := $(BUILD_PACKAGES) mosquitto-clients python3 python3-venv
+# Node often comes from elsewhere than Debian; then it is left as it is.
+NODE_PACKAGES := $(if $(shell command -v node 2>/dev/null && command -v npm 2>/dev/null),,nodejs npm)
+TEST_PACKAGES := $(BUILD_PACKAGES) mosquitto-clients python3 python3-venv $(NODE_PACKAGES)
 
 .PHONY: help build demo test lint bench fuzz
 
@@ -24,16 +27,24 @@ build:
 demo: build
 	@target/release/quorate demo
 
-test: $(VENV)/ready
+test: $(VENV)/ready $(NODE)/ready
 	@.ci/setup $(TEST_PACKAGES)
 	$(CARGO) build --release --locked --workspace --all-targets
-	QUORATE_TEST_PYTHON=$(CURDIR)/$(VENV)/bin/python $(CARGO) test --release --locked --workspace
+	QUORATE_TEST_PYTHON=$(CURDIR)/$(VENV)/bin/python QUORATE_TEST_NODE_MODULES=$(CURDIR)/$(NODE)/node_modules \
+	  $(CARGO) test --release --locked --workspace
 
 $(VENV)/ready:
 	@.ci/setup $(TEST_PACKAGES)
 	@mkdir -p target
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check 'paho-mqtt==2.1.0'
+	@touch $@
+
+$(NODE)/ready: tests/clients/package.json tests/clients/package-lock.json
+	@.ci/setup $(TEST_PACKAGES)
+	@mkdir -p $(NODE)
+	cp $^ $(NODE)/
+	npm ci --prefix $(NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
 lint:

@@ -7,6 +7,7 @@ mod command_line;
 mod demo;
 mod drain;
 mod lanes;
+mod listeners;
 mod offline;
 mod operator;
 mod sigkill;

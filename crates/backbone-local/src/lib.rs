@@ -19,6 +19,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +50,25 @@ pub enum Durability {
     Os,
 }
 
+/// By what the parties are known whose words a store holds. A store is of one kind for ever: what clients said who
+/// proved nothing must never be taken for what certificates proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identities {
+    /// By certificates.
+    Certificates,
+    /// By client identifiers that nobody proves: a broker of tests and conformance suites.
+    DangerAnonymous,
+}
+
+impl fmt::Display for Identities {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Identities::Certificates => "certificates",
+            Identities::DangerAnonymous => "client identifiers that nobody proves (danger_anonymous)",
+        })
+    }
+}
+
 /// What carries live copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Movement {
@@ -66,6 +86,8 @@ pub enum Movement {
 pub struct LocalOptions {
     /// The directory of the store; made if it is missing.
     pub path: PathBuf,
+    /// By what the parties of this broker are known: written into a new store, compared with that of an old one.
+    pub identities: Identities,
     /// When a message counts as durable.
     pub durability: Durability,
     /// Who may create transactions, with whom.
@@ -96,6 +118,17 @@ pub enum OpenError {
         found: u32,
         /// What this program reads and writes.
         expected: u32,
+    },
+    /// A broker of the other kind wrote it.
+    #[error(
+        "the parties in the store are known by {found}, and those of this broker by {expected}; give this broker a \
+         store of its own"
+    )]
+    Identities {
+        /// What the store says.
+        found: Identities,
+        /// What this broker is.
+        expected: Identities,
     },
     /// It was written by a later version.
     #[error("the store has a column family `{0}`, which this program does not know: a later version wrote it")]
@@ -136,7 +169,7 @@ impl LocalBackbone {
         tokio::runtime::Handle::try_current().map_err(|_| OpenError::NoRuntime)?;
         std::fs::create_dir_all(&options.path).map_err(OpenError::Directory)?;
         let metrics = Metrics::register(metrics)?;
-        let shared = Arc::new(SharedStore::open(&options.path)?);
+        let shared = Arc::new(SharedStore::open(&options.path, options.identities)?);
         let movement = Arc::new(start_movement(&options, &metrics)?);
         let (queue, jobs) = Queue::new(options.queue_max);
         let reads = Reads::new(shared.clone());

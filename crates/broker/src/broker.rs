@@ -20,16 +20,16 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::config::{ApiConfig, Config, Listener, SessionConfig, TlsConfig};
-use crate::connection::{Manner, Shared, Terms};
+use crate::config::{ApiConfig, Config, Encryption, Framing, Listener, SessionConfig, TlsConfig};
+use crate::connection::{Entrance, Manner, Shared, Terms};
 use crate::draining::Draining;
 use crate::listener;
-use crate::live::LiveSessions;
+use crate::live::{ListenerNumber, LiveSessions, PartyRoom};
 use crate::metrics::Metrics;
 use crate::state_announcer::StateAnnouncer;
 
-/// What the API speaks above TLS.
-const API_ALPN: &[&[u8]] = &[b"http/1.1"];
+/// What the API speaks above TLS, and what a WebSocket begins with.
+const HTTP_ALPN: &[&[u8]] = &[b"http/1.1"];
 
 /// How long the API has to answer what is under way once it is told to end; a little above its own limit.
 const API_END_LIMIT: Duration = Duration::from_secs(6);
@@ -96,8 +96,8 @@ impl Broker {
     ) -> Result<Broker, BrokerError> {
         let (drain, draining) = watch::channel(false);
         let mut doors = Vec::with_capacity(config.listeners.len());
-        for listener in config.listeners {
-            doors.push(Door::bind(listener, &config.session).await?);
+        for (number, listener) in config.listeners.into_iter().enumerate() {
+            doors.push(Door::bind(ListenerNumber(number), listener, &config.session).await?);
         }
         let api = match config.api {
             Some(api) => Some(ApiDoor::bind(api, &backbone, &metrics, &draining).await?),
@@ -153,16 +153,27 @@ impl Broker {
 }
 
 impl Door {
-    async fn bind(listener: Listener, session: &SessionConfig) -> Result<Door, BrokerError> {
+    async fn bind(number: ListenerNumber, listener: Listener, session: &SessionConfig) -> Result<Door, BrokerError> {
         let name = format!("listener {:?}", listener.name);
-        let tls = server_config(&listener.tls, &[], &name)?;
-        let (socket, address) = bind(listener.address, name).await?;
+        let (entrance, address) = match &listener.encryption {
+            Encryption::Tls(tls) => {
+                let alpn: &[&[u8]] = if listener.framing == Framing::Stream { &[] } else { HTTP_ALPN };
+                (Entrance::Tls(server_config(tls, alpn, &name)?), listener.address)
+            }
+            Encryption::DangerPlaintext(danger) => {
+                tracing::warn!(listener = listener.name, "danger: no encryption here, and every client is believed");
+                (Entrance::DangerPlaintext(*danger), danger.address())
+            }
+        };
+        let (socket, address) = bind(address, name).await?;
         let manner = Manner {
             listener: listener.name,
-            tls,
+            entrance,
+            framing: listener.framing,
             handshake_timeout: listener.handshake_timeout,
             terms: Terms {
                 connect_timeout: listener.connect_timeout,
+                party_room: PartyRoom { listener: number, connections_max: listener.connections_per_party_max },
                 limits: limits(session, listener.packet_bytes_max),
             },
         };
@@ -178,7 +189,7 @@ impl ApiDoor {
         draining: &watch::Receiver<bool>,
     ) -> Result<ApiDoor, BrokerError> {
         let name = "the API".to_owned();
-        let tls = server_config(&config.tls, API_ALPN, &name)?;
+        let tls = server_config(&config.tls, HTTP_ALPN, &name)?;
         let (socket, address) = bind(config.address, name).await?;
         let limits = HttpLimits {
             handshake_timeout: config.handshake_timeout,

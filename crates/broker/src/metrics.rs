@@ -46,8 +46,8 @@ impl Metric {
             Metric::ConnectionsEnded => "Sessions whose connection ended, by cause.",
             Metric::PacketsReceived => "MQTT packets decoded, CONNECT left out.",
             Metric::PacketsSent => "MQTT packets put into a send buffer.",
-            Metric::BytesReceived => "Bytes of MQTT received, without TLS.",
-            Metric::BytesSent => "Bytes of MQTT put into a send buffer, without TLS.",
+            Metric::BytesReceived => "Bytes of MQTT received, without TLS and WebSocket.",
+            Metric::BytesSent => "Bytes of MQTT put into a send buffer, without TLS and WebSocket.",
             Metric::TakeOvers => "Connections ended by a new one of the same party and client id.",
             Metric::SendBufferFull => "Times that a send buffer filled up and deliveries to it stopped for a while.",
             Metric::StateDocuments => "State documents published to the members of a transaction.",
@@ -62,6 +62,8 @@ pub(crate) enum RefusedAt {
     Cap,
     /// TLS, or the certificate's party.
     Tls,
+    /// The WebSocket upgrade.
+    Upgrade,
     /// No valid CONNECT in time.
     Connect,
     /// The CONNECT was understood and refused.
@@ -73,6 +75,7 @@ impl RefusedAt {
         match self {
             RefusedAt::Cap => "cap",
             RefusedAt::Tls => "tls",
+            RefusedAt::Upgrade => "upgrade",
             RefusedAt::Connect => "connect",
             RefusedAt::Session => "session",
         }

@@ -80,7 +80,7 @@ impl From<Refusal> for Problem {
         let status = match &refusal {
             Refusal::StorageFault(cause) => return Self::fault(cause),
             Refusal::NotAuthorized => StatusCode::FORBIDDEN,
-            Refusal::SlotTaken { .. } => StatusCode::CONFLICT,
+            Refusal::SlotTaken { .. } | Refusal::Superseded => StatusCode::CONFLICT,
             Refusal::QuotaExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::TopicInvalid(_)
             | Refusal::PayloadInvalid(_)

@@ -2,14 +2,15 @@
 //!
 //! It trusts that the chain was verified for this connection; it decides only what name the leaf carries.
 
-use quorate_domain::{PartyId, PartyIdError, Sha256, UnixMs};
+use quorate_domain::{Author, PartyId, PartyIdError, Sha256, UnixMs};
 use rustls::pki_types::CertificateDer;
 use thiserror::Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
 
-/// The other side of a connection, as its certificate names it.
+/// The other side of a connection, as its certificate names it. Only [`peer_of_chain`] makes one: no other crate can.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Peer {
     /// The subject CN.
     pub party: PartyId,
@@ -17,6 +18,13 @@ pub struct Peer {
     pub certificate: Sha256,
     /// When the leaf ends, in Unix milliseconds.
     pub not_after: UnixMs,
+}
+
+impl Peer {
+    /// The peer as the author of what it publishes.
+    pub fn author(&self) -> Author {
+        Author { party: self.party.clone(), certificate: self.certificate }
+    }
 }
 
 /// Why a verified certificate names no party.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use quorate_backbone_local::{Durability, LocalBackbone, LocalOptions, Movement};
+use quorate_backbone_local::{Durability, Identities, LocalBackbone, LocalOptions, Movement};
 use quorate_broker::config::{self, Config, LogConfig, LogFormat};
 use quorate_broker::{Broker, BrokerError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,6 +29,9 @@ const ROUTER_LOG: &str = "rumqttd=off";
 #[command(after_help = "\
 The broker runs until SIGTERM or SIGINT (Ctrl-C); then it stops accepting, tells its clients, stores what is pending and
 exits with 0. A second signal ends it at once.
+
+A [[listener]] speaks MQTT over TLS (\"tls\") or over WebSocket with TLS (\"wss\"), both with a client certificate; \"tcp\"
+and \"ws\" are without either, on loopback addresses alone and in a broker of their own, for conformance suites.
 
 Exit codes: 0 ended on a signal, 1 could not start (or ended at once), 64 the configuration is not valid.
 
@@ -95,6 +98,10 @@ fn cannot_start(error: &BrokerError) -> anyhow::Error {
 async fn open_backbone(config: &Config, metrics: &prometheus::Registry) -> anyhow::Result<LocalBackbone> {
     let options = LocalOptions {
         path: config.storage.path.clone(),
+        identities: match config.identities() {
+            config::Identities::Certificates => Identities::Certificates,
+            config::Identities::DangerAnonymous => Identities::DangerAnonymous,
+        },
         durability: match config.storage.durability {
             config::Durability::Fsync => Durability::Fsync,
             config::Durability::Os => Durability::Os,

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::binary::quorate_binary;
 use crate::ca::TestCa;
-use crate::config::{BrokerOptions, Places};
+use crate::config::{BrokerOptions, Identities, Places};
 use crate::ports::free_port;
 use crate::wait::eventually;
 
@@ -39,6 +39,7 @@ pub struct BrokerProcess {
     binary: PathBuf,
     options: BrokerOptions,
     mqtt_port: u16,
+    web_socket_port: u16,
     api_port: u16,
     child: Option<Child>,
 }
@@ -63,11 +64,13 @@ impl BrokerProcess {
             binary: quorate_binary()?,
             options,
             mqtt_port: 0,
+            web_socket_port: 0,
             api_port: 0,
             child: None,
         };
         for tries_left in (0..START_TRIES).rev() {
             broker.mqtt_port = free_port()?;
+            broker.web_socket_port = free_port()?;
             broker.api_port = free_port()?;
             match broker.spawn().await {
                 Ok(()) => break,
@@ -160,6 +163,11 @@ impl BrokerProcess {
         self.mqtt_port
     }
 
+    /// The port for MQTT over WebSocket, where the options ask for it.
+    pub fn web_socket_port(&self) -> u16 {
+        self.web_socket_port
+    }
+
     /// The address of the HTTP API, without a path.
     pub fn api_base(&self) -> String {
         format!("https://{}:{}", Ipv4Addr::LOCALHOST, self.api_port)
@@ -235,6 +243,7 @@ impl BrokerProcess {
             certs: self.ca.dir(),
             store: &self.store_path(),
             mqtt_port: self.mqtt_port,
+            web_socket_port: self.web_socket_port,
             api_port: self.api_port,
         };
         fs::write(self.config_path(), self.options.to_toml(&places))?;
@@ -258,7 +267,10 @@ impl BrokerProcess {
     }
 
     async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let api = self.api(OPERATOR)?;
+        let api = match self.options.identities() {
+            Identities::Certificates => Some(self.api(OPERATOR)?),
+            Identities::DangerAnonymous => None,
+        };
         let address = self.address();
         let child = self.child.as_mut().context("the broker is not running")?;
         let ended = eventually(READY_LIMIT, || {
@@ -268,7 +280,9 @@ impl BrokerProcess {
                 if let Some(status) = ended? {
                     return Ok(Some(status));
                 }
-                api.ready().await.context("the API is not ready")?;
+                if let Some(api) = api {
+                    api.ready().await.context("the API is not ready")?;
+                }
                 TcpStream::connect(address).await.context("MQTT is not ready")?;
                 Ok(None)
             }

@@ -13,6 +13,16 @@ use crate::ca::BROKER;
 pub struct BrokerOptions {
     tables: BTreeMap<String, BTreeMap<String, Value>>,
     rules: Vec<(Vec<String>, Vec<String>)>,
+    identities: Identities,
+    web_socket: bool,
+}
+
+/// By what the broker knows its parties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Identities {
+    Certificates,
+    /// Plaintext, and no API.
+    DangerAnonymous,
 }
 
 /// Where the parts of one broker are.
@@ -20,13 +30,19 @@ pub(crate) struct Places<'a> {
     pub(crate) certs: &'a Path,
     pub(crate) store: &'a Path,
     pub(crate) mqtt_port: u16,
+    pub(crate) web_socket_port: u16,
     pub(crate) api_port: u16,
 }
 
 impl Default for BrokerOptions {
     fn default() -> Self {
         let everybody = || vec!["*".to_owned()];
-        BrokerOptions { tables: BTreeMap::new(), rules: vec![(everybody(), everybody())] }
+        BrokerOptions {
+            tables: BTreeMap::new(),
+            rules: vec![(everybody(), everybody())],
+            identities: Identities::Certificates,
+            web_socket: false,
+        }
     }
 }
 
@@ -37,6 +53,22 @@ impl BrokerOptions {
         let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
         self.tables.entry(table.to_owned()).or_default().insert(key.to_owned(), value.into());
         self
+    }
+
+    /// A second listener, for WebSocket. Its keys are set as `"web_socket.origins"`.
+    pub fn with_web_socket(mut self) -> Self {
+        self.web_socket = true;
+        self
+    }
+
+    /// Believes every client to be the party that its client identifier names, without TLS and without an API.
+    pub fn danger_anonymous(mut self) -> Self {
+        self.identities = Identities::DangerAnonymous;
+        self
+    }
+
+    pub(crate) fn identities(&self) -> Identities {
+        self.identities
     }
 
     /// Loses every k-th lane message, to show that nothing depends on them.
@@ -52,29 +84,45 @@ impl BrokerOptions {
     }
 
     pub(crate) fn to_toml(&self, places: &Places<'_>) -> String {
-        let file = |name: &str| json!(places.certs.join(name));
-        let tls = || {
-            BTreeMap::from([
-                ("certificate".to_owned(), file(&format!("{BROKER}.pem"))),
-                ("key".to_owned(), file(&format!("{BROKER}.key.pem"))),
-                ("client_ca".to_owned(), file("ca.pem")),
-            ])
-        };
         let address = |port: u16| ("address".to_owned(), json!(format!("127.0.0.1:{port}")));
+        let named = |name: &str| ("name".to_owned(), json!(name));
         let mut tables = BTreeMap::from([
-            ("listener".to_owned(), BTreeMap::from([("name".to_owned(), json!("mqtt")), address(places.mqtt_port)])),
-            ("listener.tls".to_owned(), tls()),
-            ("api".to_owned(), BTreeMap::from([("admins".to_owned(), json!(["operator"])), address(places.api_port)])),
-            ("api.tls".to_owned(), tls()),
+            ("listener".to_owned(), BTreeMap::from([named("mqtt"), address(places.mqtt_port)])),
             ("storage".to_owned(), BTreeMap::from([("path".to_owned(), json!(places.store))])),
         ]);
+        if self.web_socket {
+            tables.insert("web_socket".to_owned(), BTreeMap::from([named("web"), address(places.web_socket_port)]));
+        }
+        for (name, protected, dangerous) in [("listener", "tls", "tcp"), ("web_socket", "wss", "ws")] {
+            let Some(listener) = tables.get_mut(name) else { continue };
+            match self.identities {
+                Identities::Certificates => {
+                    listener.insert("kind".to_owned(), json!(protected));
+                    tables.insert(format!("{name}.tls"), tls_table(places));
+                }
+                Identities::DangerAnonymous => {
+                    listener.insert("kind".to_owned(), json!(dangerous));
+                    listener.insert("danger_plaintext".to_owned(), json!(true));
+                    listener.insert("danger_anonymous".to_owned(), json!(true));
+                }
+            }
+        }
+        if self.identities == Identities::Certificates {
+            let api = BTreeMap::from([("admins".to_owned(), json!(["operator"])), address(places.api_port)]);
+            tables.insert("api".to_owned(), api);
+            tables.insert("api.tls".to_owned(), tls_table(places));
+        }
         for (name, keys) in &self.tables {
             tables.entry(name.clone()).or_default().extend(keys.clone());
         }
         let mut text = String::new();
         // JSON's strings, numbers and lists are TOML's, too. `listener` sorts before `listener.tls`, as TOML wants it.
         for (name, keys) in &tables {
-            text.push_str(&if name == "listener" { "[[listener]]\n".to_owned() } else { format!("[{name}]\n") });
+            text.push_str(&match name.as_str() {
+                "listener" | "web_socket" => "[[listener]]\n".to_owned(),
+                "web_socket.tls" => "[listener.tls]\n".to_owned(),
+                name => format!("[{name}]\n"),
+            });
             for (key, value) in keys {
                 text.push_str(&format!("{key} = {value}\n"));
             }
@@ -87,28 +135,62 @@ impl BrokerOptions {
     }
 }
 
+fn tls_table(places: &Places<'_>) -> BTreeMap<String, Value> {
+    let file = |name: &str| json!(places.certs.join(name));
+    BTreeMap::from([
+        ("certificate".to_owned(), file(&format!("{BROKER}.pem"))),
+        ("key".to_owned(), file(&format!("{BROKER}.key.pem"))),
+        ("client_ca".to_owned(), file("ca.pem")),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::LazyLock;
 
     use super::{BrokerOptions, Places};
 
+    static PLACES: LazyLock<Places<'static>> = LazyLock::new(|| Places {
+        certs: Path::new("/c"),
+        store: Path::new("/s"),
+        mqtt_port: 1,
+        web_socket_port: 3,
+        api_port: 2,
+    });
+
     #[test]
     fn what_a_test_sets_stands_beside_what_a_broker_needs() {
-        let places = Places { certs: Path::new("/c"), store: Path::new("/s"), mqtt_port: 1, api_port: 2 };
         let text = BrokerOptions::default()
             .set("storage.durability", "os")
             .set("listener.connections_max", 3)
             .rules(&[(&["alice"], &["b*", "carol"])])
             .drop_lane_message_every(4)
-            .to_toml(&places);
+            .to_toml(&PLACES);
         for line in [
             "[storage]\ndurability = \"os\"\npath = \"/s\"\n",
-            "[[listener]]\naddress = \"127.0.0.1:1\"\nconnections_max = 3\nname = \"mqtt\"\n",
+            "[[listener]]\naddress = \"127.0.0.1:1\"\nconnections_max = 3\nkind = \"tls\"\nname = \"mqtt\"\n",
             "[danger]\ndrop_lane_message_every = 4\n",
             "initiator = [\"alice\"]\nmay_invite = [\"b*\",\"carol\"]\n",
         ] {
             assert!(text.contains(line), "{line:?} is in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_dangerous_broker_has_two_listeners_and_nothing_with_tls() {
+        let options =
+            BrokerOptions::default().danger_anonymous().with_web_socket().set("web_socket.packet_bytes_max", 2048);
+        let text = options.to_toml(&PLACES);
+        let dangers = "danger_anonymous = true\ndanger_plaintext = true\n";
+        for line in [
+            format!("[[listener]]\naddress = \"127.0.0.1:1\"\n{dangers}kind = \"tcp\"\nname = \"mqtt\"\n"),
+            format!(
+                "[[listener]]\naddress = \"127.0.0.1:3\"\n{dangers}kind = \"ws\"\nname = \"web\"\npacket_bytes_max"
+            ),
+        ] {
+            assert!(text.contains(&line), "{line:?} is in\n{text}");
+        }
+        assert!(!text.contains("tls") && !text.contains("[api]"), "{text}");
     }
 }

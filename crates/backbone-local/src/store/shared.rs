@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Store, StoreFault};
-use crate::OpenError;
+use crate::{Identities, OpenError};
 
 /// How long to wait until readers have let go of a store that is to be opened again. A read takes milliseconds.
 const READERS_LEAVE_MAX: Duration = Duration::from_secs(10);
@@ -15,6 +15,7 @@ const READERS_LOOK_EVERY: Duration = Duration::from_millis(2);
 /// The store of a backbone.
 pub(crate) struct SharedStore {
     path: PathBuf,
+    identities: Identities,
     place: RwLock<Place>,
 }
 
@@ -26,9 +27,9 @@ enum Place {
 
 impl SharedStore {
     /// Opens the store at `path`.
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        let store = Store::open(path)?;
-        Ok(Self { path: path.to_owned(), place: RwLock::new(Place::Open(Arc::new(store))) })
+    pub(crate) fn open(path: &Path, identities: Identities) -> Result<Self, OpenError> {
+        let store = Store::open(path, identities)?;
+        Ok(Self { path: path.to_owned(), identities, place: RwLock::new(Place::Open(Arc::new(store))) })
     }
 
     /// The store, to be let go of soon.
@@ -48,7 +49,7 @@ impl SharedStore {
             self.replace(Place::Open(store));
             return Err(StoreFault::Held);
         }
-        match Store::open(&self.path) {
+        match Store::open(&self.path, self.identities) {
             Ok(store) => {
                 self.replace(Place::Open(Arc::new(store)));
                 Ok(())

@@ -1,8 +1,6 @@
 //! From what is written to what runs: defaults, ranges, names, and what must fit together.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::ops::Range;
 use std::path::Path;
 
 use quorate_domain::{CnPattern, CreationRules, PartyId, TransactionRule};
@@ -10,18 +8,15 @@ use quorate_identity::{TlsFiles, TlsVersion};
 use serde_spanned::Spanned;
 
 use super::checker::{Checker, Table};
-use super::raw::{
-    RawApi, RawConfig, RawDanger, RawDrain, RawLanes, RawListener, RawLog, RawRule, RawSession, RawStorage, RawTls,
-};
+use super::listeners::{self, Placed};
+use super::raw::{RawApi, RawConfig, RawDanger, RawDrain, RawLanes, RawLog, RawRule, RawSession, RawStorage, RawTls};
 use super::{
-    ApiConfig, Config, DangerConfig, DrainConfig, Durability, LanesConfig, Listener, ListenerKind, LogConfig,
-    LogFormat, Movement, Problem, SessionConfig, StorageConfig, TlsConfig,
+    ApiConfig, Config, DangerConfig, DrainConfig, Durability, LanesConfig, Listener, LogConfig, LogFormat, Movement,
+    Problem, SessionConfig, StorageConfig, TlsConfig,
 };
 
 /// No timeout is shorter (a handshake crosses an ocean twice) or longer (nobody waits ten minutes for a packet).
-const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
-/// MQTT's own limit of a packet (MQTT5 1.5.5), header included.
-const PACKET_BYTES_LIMIT: u64 = 268_435_460;
+pub(super) const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
 
 /// What is needed of `raw`, or everything that is wrong with it beside what `problems` holds already.
 pub(super) fn config(
@@ -31,7 +26,7 @@ pub(super) fn config(
     problems: Vec<Problem>,
 ) -> Result<Config, Vec<Problem>> {
     let mut checker = Checker::new(text, folder, problems);
-    let listeners = listeners(&mut checker, raw.listener);
+    let listeners = listeners::listeners(&mut checker, raw.listener);
     let api = raw.api.map(|api| self::api(&mut checker, api));
     let storage = storage(&mut checker, raw.storage);
     let session = session(&mut checker, raw.session);
@@ -40,7 +35,8 @@ pub(super) fn config(
     let drain = drain(&mut checker, raw.drain);
     let log = log(&mut checker, raw.log);
     let danger = danger(&mut checker, raw.danger);
-    distinct_places(&mut checker, &listeners, api.as_ref());
+    listeners::distinct_places(&mut checker, &listeners, api.as_ref());
+    listeners::one_way_to_be_known(&mut checker, &listeners, api.as_ref());
 
     let listeners: Option<Vec<Listener>> = listeners.into_iter().map(|placed| placed.value).collect();
     let api = match api {
@@ -56,51 +52,7 @@ pub(super) fn config(
     }
 }
 
-/// Something that listens: what it became, and what must differ from the others.
-struct Placed<T> {
-    value: Option<T>,
-    table: String,
-    name: Option<(String, Range<usize>)>,
-    address: Option<(SocketAddr, Range<usize>)>,
-}
-
-fn listeners(checker: &mut Checker<'_>, raw: Vec<Spanned<RawListener>>) -> Vec<Placed<Listener>> {
-    if raw.is_empty() {
-        checker.problem("listener", None, "at least one [[listener]] is needed");
-    }
-    raw.into_iter().enumerate().map(|(index, raw)| listener(checker, index, raw)).collect()
-}
-
-fn listener(checker: &mut Checker<'_>, index: usize, raw: Spanned<RawListener>) -> Placed<Listener> {
-    let table_name = format!("listener[{index}]");
-    let table = Table::new(&table_name, Some(raw.span()));
-    let raw = raw.into_inner();
-    let name = checker.required(&table, "name", raw.name);
-    let kind = checker.choice(&table, "kind", raw.kind, &[("tls", ListenerKind::Tls)]);
-    let address = checker.address(&table, raw.address);
-    let handshake_timeout =
-        checker.duration_ms(&table, "handshake_timeout_ms", raw.handshake_timeout_ms, 10_000, TIMEOUT_MS);
-    let connect_timeout = checker.duration_ms(&table, "connect_timeout_ms", raw.connect_timeout_ms, 10_000, TIMEOUT_MS);
-    let connections_max = checker.number(&table, "connections_max", raw.connections_max, 10_000, 1..=1_000_000);
-    let packet_bytes_max =
-        checker.number(&table, "packet_bytes_max", raw.packet_bytes_max, 1_114_112, 1_024..=PACKET_BYTES_LIMIT);
-    let tls = tls(checker, &table, raw.tls);
-    let value = (|| {
-        Some(Listener {
-            name: name.clone()?.0,
-            kind: kind?,
-            address: address.clone()?.0,
-            handshake_timeout,
-            connect_timeout,
-            connections_max: to_usize(connections_max),
-            packet_bytes_max: to_u32(packet_bytes_max),
-            tls: tls?,
-        })
-    })();
-    Placed { value, table: table_name, name, address }
-}
-
-fn tls(checker: &mut Checker<'_>, outer: &Table, raw: Option<Spanned<RawTls>>) -> Option<TlsConfig> {
+pub(super) fn tls(checker: &mut Checker<'_>, outer: &Table, raw: Option<Spanned<RawTls>>) -> Option<TlsConfig> {
     let table = outer.inner("tls", raw.as_ref().map(Spanned::span));
     let raw = raw.map(Spanned::into_inner).unwrap_or_default();
     let certificate_chain = checker.path(&table, "certificate", raw.certificate);
@@ -145,7 +97,7 @@ fn api(checker: &mut Checker<'_>, raw: Spanned<RawApi>) -> Placed<ApiConfig> {
             tls: tls?,
         })
     })();
-    Placed { value, table: "api".to_owned(), name: None, address }
+    Placed { value, table, name: None, kind: None, address }
 }
 
 fn storage(checker: &mut Checker<'_>, raw: Option<Spanned<RawStorage>>) -> Option<StorageConfig> {
@@ -233,43 +185,11 @@ fn danger(checker: &mut Checker<'_>, raw: RawDanger) -> DangerConfig {
     DangerConfig { drop_lane_message_every: NonZeroU32::new(to_u32(every)) }
 }
 
-/// No two listeners share a name, and nothing listens where something else does.
-fn distinct_places(checker: &mut Checker<'_>, listeners: &[Placed<Listener>], api: Option<&Placed<ApiConfig>>) {
-    for (index, listener) in listeners.iter().enumerate() {
-        let Some((name, span)) = &listener.name else { continue };
-        let earlier =
-            listeners[..index].iter().find(|earlier| earlier.name.as_ref().is_some_and(|(earlier, _)| earlier == name));
-        if let Some(earlier) = earlier {
-            let message = format!("{name:?} is the name of {} already", earlier.table);
-            checker.problem(format!("{}.name", listener.table), Some(span.clone()), message);
-        }
-    }
-    let mut places: Vec<(&str, SocketAddr)> = Vec::new();
-    let listening = listeners
-        .iter()
-        .map(|listener| (listener.table.as_str(), &listener.address))
-        .chain(api.map(|api| (api.table.as_str(), &api.address)));
-    for (table, address) in listening {
-        let Some((address, span)) = address else { continue };
-        if let Some((earlier, _)) = places.iter().find(|(_, place)| collide(*place, *address)) {
-            let message = format!("{address} is taken by {earlier} already");
-            checker.problem(format!("{table}.address"), Some(span.clone()), message);
-        }
-        places.push((table, *address));
-    }
-}
-
-/// Whether two sockets could not listen there together. Port 0 lets the system choose.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
-    let all = |address: SocketAddr| address.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || all(one) || all(other))
-}
-
-fn to_usize(value: u64) -> usize {
+pub(super) fn to_usize(value: u64) -> usize {
     usize::try_from(value).expect("the range of the field fits")
 }
 
-fn to_u32(value: u64) -> u32 {
+pub(super) fn to_u32(value: u64) -> u32 {
     u32::try_from(value).expect("the range of the field fits")
 }
 

@@ -33,6 +33,16 @@ impl Table {
         Table { name: self.key(name), span: span.or_else(|| self.span.clone()) }
     }
 
+    /// This table, as messages name it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it begins.
+    pub(super) fn span(&self) -> Option<Range<usize>> {
+        self.span.clone()
+    }
+
     /// A key of this table, as messages name it.
     pub(super) fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.name)

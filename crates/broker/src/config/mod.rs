@@ -10,16 +10,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_domain::{CreationRules, PartyId};
-use quorate_identity::{TlsFiles, TlsVersion};
+use quorate_identity::{DangerAnonymous, TlsFiles, TlsVersion};
 
 mod check;
 mod checker;
 mod lines;
+mod listeners;
+mod origin;
 mod problems;
 mod raw;
 #[cfg(test)]
 mod tests;
 
+pub use origin::{Origin, OriginError};
 pub use problems::{ConfigProblems, Problem};
 
 /// The whole configuration, validated. Holding one means that every field is within its range; whether the files
@@ -46,32 +49,57 @@ pub struct Config {
     pub danger: DangerConfig,
 }
 
-/// One `[[listener]]`.
+/// One `[[listener]]`. Its `kind` is two things here: what is under MQTT, and how MQTT is cut into pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Its name in logs; unique.
     pub name: String,
-    /// What is spoken under MQTT.
-    pub kind: ListenerKind,
     /// Where it listens.
     pub address: SocketAddr,
-    /// How long a TLS handshake may take, from the accepted connection.
+    /// What protects a connection, and by what its party is known.
+    pub encryption: Encryption,
+    /// How MQTT's bytes travel.
+    pub framing: Framing,
+    /// How long the handshakes before MQTT (TLS, WebSocket) may take together, from the accepted connection.
     pub handshake_timeout: Duration,
-    /// How long the first MQTT packet may take, from the finished handshake.
+    /// How long the first MQTT packet may take, from the finished handshakes.
     pub connect_timeout: Duration,
     /// How many connections it holds at once; further ones are closed at once.
     pub connections_max: usize,
-    /// The largest MQTT packet, in bytes, that it reads.
+    /// How many connections it holds at once of one party; a further CONNECT is refused with 0x97.
+    pub connections_per_party_max: usize,
+    /// The largest MQTT packet, in bytes, that it reads; over WebSocket also the largest message.
     pub packet_bytes_max: u32,
-    /// Its side of TLS.
-    pub tls: TlsConfig,
 }
 
-/// What is spoken under MQTT.
+/// What protects the connections of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encryption {
+    /// `tls` and `wss`: mutual TLS; the client's certificate names its party.
+    Tls(TlsConfig),
+    /// `tcp` and `ws`: nothing; the client's word names its party. For tests, on a loopback address.
+    DangerPlaintext(DangerAnonymous),
+}
+
+/// How MQTT's bytes travel in a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Framing {
+    /// `tls` and `tcp`: as they are.
+    Stream,
+    /// `wss` and `ws`: in binary WebSocket messages.
+    WebSocket {
+        /// The web pages that may connect. A client that names none is no browser, and is let in.
+        origins: Vec<Origin>,
+    },
+}
+
+/// By what the parties of a broker are known. All its listeners have it in common, and its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListenerKind {
-    /// Mutual TLS over TCP.
-    Tls,
+pub enum Identities {
+    /// By certificates.
+    Certificates,
+    /// By client identifiers that nobody proves.
+    DangerAnonymous,
 }
 
 /// `[listener.tls]` and `[api.tls]`.
@@ -192,6 +220,15 @@ pub struct DangerConfig {
 }
 
 impl Config {
+    /// By what the parties of this broker are known.
+    pub fn identities(&self) -> Identities {
+        let dangerous = |listener: &Listener| matches!(listener.encryption, Encryption::DangerPlaintext(_));
+        match self.listeners.iter().any(dangerous) {
+            true => Identities::DangerAnonymous,
+            false => Identities::Certificates,
+        }
+    }
+
     /// Reads and checks a configuration file. Relative paths in it count from the folder that it stands in.
     ///
     /// # Errors

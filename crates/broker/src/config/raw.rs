@@ -67,7 +67,11 @@ tables! {
         handshake_timeout_ms: Option<Field<u64>>,
         connect_timeout_ms: Option<Field<u64>>,
         connections_max: Option<Field<u64>>,
+        connections_per_party_max: Option<Field<u64>>,
         packet_bytes_max: Option<Field<u64>>,
+        origins: Option<Field<Vec<String>>>,
+        danger_plaintext: Option<Field<bool>>,
+        danger_anonymous: Option<Field<bool>>,
         tls: Option<Spanned<RawTls>>,
     }
     /// `[listener.tls]` and `[api.tls]`.

@@ -10,7 +10,10 @@ use super::raw::{
     RawApi, RawConfig, RawDanger, RawDrain, RawLanes, RawListener, RawLog, RawRule, RawSession, RawStorage, RawTls,
     RawTransactions,
 };
-use super::{Config, ConfigProblems, Durability, LogFormat, Movement, Problem};
+use super::{
+    Config, ConfigProblems, Durability, Encryption, Framing, Identities, Listener, LogFormat, Movement, Problem,
+    TlsConfig,
+};
 
 const SHIPPED: &str = include_str!("../../../../broker.toml");
 
@@ -31,11 +34,13 @@ path = "data"
 const EVERYTHING_OTHERWISE: &str = r#"
 [[listener]]
 name = "inner"
-kind = "tls"
+kind = "wss"
+origins = ["https://app.example", "http://localhost:3000"]
 address = "[::1]:18883"
 handshake_timeout_ms = 500
 connect_timeout_ms = 600
 connections_max = 7
+connections_per_party_max = 3
 packet_bytes_max = 2048
 [listener.tls]
 certificate = "/abs/broker.pem"
@@ -101,6 +106,19 @@ fn problems(text: &str) -> Vec<String> {
     ConfigProblems::new(Path::new("broker.toml"), problems).problems().iter().map(Problem::to_string).collect()
 }
 
+fn tls(listener: &Listener) -> &TlsConfig {
+    let Encryption::Tls(tls) = &listener.encryption else { panic!("{} has no TLS", listener.name) };
+    tls
+}
+
+/// A file whose only listener is `listener`, with `after` behind it.
+fn with_listener(listener: &str, after: &str) -> String {
+    format!("[[listener]]\nname = \"test\"\n{listener}\n{after}\n[storage]\npath = \"data\"\n")
+}
+
+const DANGER: &str = "danger_plaintext = true\ndanger_anonymous = true";
+const TLS: &str = "[listener.tls]\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"";
+
 /// The lines of the shipped file from a table's header to the next.
 fn section<'a>(header: &str) -> Vec<&'a str> {
     SHIPPED.lines().skip_while(|line| *line != header).skip(1).take_while(|line| !line.starts_with('[')).collect()
@@ -111,7 +129,7 @@ fn the_shipped_file_is_accepted() {
     let config = parse(SHIPPED).expect("accepted");
     let listener = &config.listeners[0];
     assert_eq!(listener.address.to_string(), "0.0.0.0:8883");
-    assert_eq!(listener.tls.files.client_ca, Path::new("/etc/quorate/certs/ca.pem"));
+    assert_eq!(tls(listener).files.client_ca, Path::new("/etc/quorate/certs/ca.pem"));
     let api = config.api.expect("an API");
     assert_eq!(api.address.to_string(), "0.0.0.0:8884");
     assert_eq!(api.admins[0].as_str(), "operator");
@@ -178,9 +196,13 @@ fn what_is_written_is_what_runs() {
     assert_eq!(listener.handshake_timeout, Duration::from_millis(500));
     assert_eq!(listener.connect_timeout, Duration::from_millis(600));
     assert_eq!((listener.connections_max, listener.packet_bytes_max), (7, 2048));
-    assert_eq!(listener.tls.files.certificate_chain, Path::new("/abs/broker.pem"));
-    assert_eq!(listener.tls.files.private_key, Path::new("/etc/quorate/k.pem"));
-    assert_eq!(listener.tls.versions, [TlsVersion::V1_3]);
+    assert_eq!(listener.connections_per_party_max, 3);
+    let Framing::WebSocket { origins } = &listener.framing else { panic!("no WebSocket") };
+    let origins: Vec<&str> = origins.iter().map(super::Origin::as_str).collect();
+    assert_eq!(origins, ["https://app.example", "http://localhost:3000"]);
+    assert_eq!(tls(listener).files.certificate_chain, Path::new("/abs/broker.pem"));
+    assert_eq!(tls(listener).files.private_key, Path::new("/etc/quorate/k.pem"));
+    assert_eq!(tls(listener).versions, [TlsVersion::V1_3]);
     assert_eq!(config.storage.durability, Durability::Os);
     assert_eq!((config.storage.queue_max, config.storage.batch_max), (11, 5));
     assert_eq!((config.session.inflight_max, config.session.keep_alive_max_s), (1, 0));
@@ -270,4 +292,93 @@ fn a_file_that_cannot_be_read_is_named() {
     let error = Config::load(Path::new("/nowhere/broker.toml")).expect_err("no such file");
     let text = error.to_string();
     assert!(text.starts_with("/nowhere/broker.toml: 1 problem\n"), "{text}");
+}
+
+#[test]
+fn a_listener_that_is_named_dangerous_is_accepted_on_loopback() {
+    for (kind, framing) in [("tcp", Framing::Stream), ("ws", Framing::WebSocket { origins: Vec::new() })] {
+        for address in ["127.0.0.1:1883", "[::1]:1883"] {
+            let text = with_listener(&format!("kind = \"{kind}\"\naddress = \"{address}\"\n{DANGER}"), "");
+            let config = parse(&text).expect("accepted");
+            assert_eq!(config.listeners[0].framing, framing);
+            let Encryption::DangerPlaintext(danger) = &config.listeners[0].encryption else { panic!("not dangerous") };
+            assert_eq!(danger.address(), config.listeners[0].address);
+            assert_eq!(config.identities(), Identities::DangerAnonymous);
+        }
+    }
+    assert_eq!(parse(SHIPPED).expect("accepted").identities(), Identities::Certificates);
+}
+
+#[test]
+fn a_listener_without_tls_must_be_named_dangerous_twice() {
+    let text = with_listener("kind = \"tcp\"\naddress = \"127.0.0.1:1883\"", "");
+    assert_eq!(
+        problems(&text),
+        [
+            "line 3: listener[0].danger_plaintext: a \"tcp\" listener is not encrypted: it needs danger_plaintext = true, \
+             and is for tests only",
+            "line 3: listener[0].danger_anonymous: a \"tcp\" listener believes every client who it says it is: it needs \
+             danger_anonymous = true, and is for tests only",
+        ]
+    );
+    let half = "kind = \"ws\"\naddress = \"127.0.0.1:1883\"\ndanger_plaintext = true\ndanger_anonymous = false";
+    let found = problems(&with_listener(half, ""));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("line 6: listener[0].danger_anonymous: "), "{found:#?}");
+}
+
+#[test]
+fn a_dangerous_listener_that_others_could_reach_is_refused() {
+    for address in ["0.0.0.0:1883", "[::]:1883", "192.168.1.7:1883"] {
+        let found = problems(&with_listener(&format!("kind = \"tcp\"\naddress = \"{address}\"\n{DANGER}"), ""));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with("line 4: listener[0].address: "), "{found:#?}");
+        assert!(found[0].contains("loopback"), "{found:#?}");
+    }
+}
+
+#[test]
+fn beside_a_dangerous_listener_nobody_is_proved() {
+    let dangerous = format!("kind = \"tcp\"\naddress = \"127.0.0.1:1883\"\n{DANGER}");
+    let api = format!("[api]\naddress = \"127.0.0.1:8884\"\n{}", TLS.replace("listener", "api"));
+    let found = problems(&with_listener(&dangerous, &api));
+    assert_eq!(
+        found,
+        ["line 7: api: an API beside listener[0], which is dangerous: a broker proves all its parties or none"]
+    );
+    for kind in ["tls", "wss"] {
+        let beside = format!("[[listener]]\nname = \"other\"\nkind = \"{kind}\"\naddress = \"0.0.0.0:8883\"\n{TLS}");
+        let found = problems(&with_listener(&dangerous, &beside));
+        let told = format!(
+            "line 9: listener[1].kind: a \"{kind}\" listener beside listener[0], which is dangerous: a broker proves all \
+             its parties or none"
+        );
+        assert_eq!(found, [told]);
+    }
+    let beside = format!("[[listener]]\nname = \"other\"\nkind = \"ws\"\naddress = \"127.0.0.1:1884\"\n{DANGER}");
+    assert_eq!(parse(&with_listener(&dangerous, &beside)).expect("accepted").listeners.len(), 2);
+}
+
+#[test]
+fn what_belongs_to_another_kind_of_listener_is_refused() {
+    let found =
+        problems(&with_listener(&format!("kind = \"tls\"\naddress = \"0.0.0.0:8883\"\norigins = []\n{DANGER}"), TLS));
+    let keys = ["line 5: listener[0].origins: ", "line 6: listener[0].danger_p", "line 7: listener[0].danger_a"];
+    assert_eq!(found.len(), keys.len(), "{found:#?}");
+    assert!(found.iter().zip(keys).all(|(problem, key)| problem.starts_with(key)), "{found:#?}");
+
+    let tcp = format!("kind = \"tcp\"\naddress = \"127.0.0.1:1\"\nhandshake_timeout_ms = 500\n{DANGER}");
+    let found = problems(&with_listener(&tcp, TLS));
+    let keys = ["line 5: listener[0].handshake_timeout_ms: ", "line 8: listener[0].tls: "];
+    assert_eq!(found.len(), keys.len(), "{found:#?}");
+    assert!(found.iter().zip(keys).all(|(problem, key)| problem.starts_with(key)), "{found:#?}");
+}
+
+#[test]
+fn an_origin_that_no_browser_sends_is_refused() {
+    let listener =
+        "kind = \"wss\"\naddress = \"0.0.0.0:1\"\norigins = [\"https://app.example/\", \"https://ok.example\"]";
+    let found = problems(&with_listener(listener, TLS));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("line 5: listener[0].origins: \"https://app.example/\": "), "{found:#?}");
 }

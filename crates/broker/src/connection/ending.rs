@@ -56,6 +56,8 @@ impl Ending {
             Ending::Closed(CloseCause::TakenOver) => "taken_over",
             Ending::Closed(CloseCause::Draining) => "draining",
             Ending::Closed(CloseCause::Fault(_)) => "fault",
+            // What a layer beneath MQTT could not understand: a TLS record, a WebSocket message.
+            Ending::Broken(error) if error.kind() == io::ErrorKind::InvalidData => "protocol",
             Ending::Ended | Ending::Broken(_) => "lost",
             Ending::Stuck(_) => "stuck",
         }
@@ -85,7 +87,7 @@ impl Rest {
         while let Some(effect) = self.session.poll_effect() {
             match effect {
                 Effect::Save(record) => self.dealings.save(record),
-                Effect::SaveCursors(cursors) => self.dealings.save_cursors(cursors),
+                Effect::SaveCursors(moves) => self.dealings.save_cursors(moves),
                 Effect::Remove => self.dealings.remove(),
                 other => tracing::error!(effect = kind(&other), "an effect that no connection is left for"),
             }
@@ -113,6 +115,8 @@ fn kind(effect: &Effect) -> &'static str {
         Effect::ReadLog { .. } => "ReadLog",
         Effect::ReadState { .. } => "ReadState",
         Effect::Save(_) => "Save",
+        Effect::Release(_) => "Release",
+        Effect::Hold(_) => "Hold",
         Effect::SaveCursors(_) => "SaveCursors",
         Effect::Remove => "Remove",
         Effect::Close(_) => "Close",

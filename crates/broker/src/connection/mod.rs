@@ -1,8 +1,9 @@
-//! One connection, one task: TLS, then CONNECT, then the session, then the end. Each phase has its file.
+//! One connection, one task: TLS and WebSocket where the listener speaks them, then CONNECT, then the session, then the
+//! end. Each phase has its file.
 //!
-//! `opening` goes from the accepted socket to a [`Session`](quorate_session::Session); `running` drives it; `ending`
-//! stores what is left of it; `socket` and `write_queue` are the bytes. What MQTT wants is decided in `quorate-session`, who the peer is in
-//! `quorate-identity`.
+//! `web_socket` makes a stream of bytes out of messages; `opening` goes from a stream to a
+//! [`Session`](quorate_session::Session); `running` drives it; `ending` stores what is left of it; `socket` and
+//! `write_queue` are the bytes. What MQTT wants is decided in `quorate-session`, who the peer is in `quorate-identity`.
 
 mod ending;
 mod opening;
@@ -10,22 +11,27 @@ mod running;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod web_socket;
 mod write_queue;
 
+use std::fmt::Display;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backbone::Backbone;
-use quorate_domain::Author;
+use quorate_identity::{DangerAnonymous, Identification};
 use quorate_session::Limits;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
 use tracing::field::{Empty, display};
 
+use crate::config::Framing;
 use crate::draining::Draining;
-use crate::live::LiveSessions;
+use crate::live::{LiveSessions, PartyRoom};
 use crate::metrics::{Metrics, RefusedAt};
 
 /// What all connections share.
@@ -40,14 +46,24 @@ pub(crate) struct Shared {
 /// What the connections of one listener share.
 pub(crate) struct Manner {
     pub(crate) listener: String,
-    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) entrance: Entrance,
+    pub(crate) framing: Framing,
     pub(crate) handshake_timeout: Duration,
     pub(crate) terms: Terms,
+}
+
+/// What an accepted socket goes through first.
+pub(crate) enum Entrance {
+    /// The TLS handshake, in which the client proves who it is.
+    Tls(Arc<ServerConfig>),
+    /// Nothing.
+    DangerPlaintext(DangerAnonymous),
 }
 
 /// On which terms MQTT is spoken there.
 pub(crate) struct Terms {
     pub(crate) connect_timeout: Duration,
+    pub(crate) party_room: PartyRoom,
     pub(crate) limits: Limits,
 }
 
@@ -61,30 +77,61 @@ pub(crate) async fn serve(socket: TcpStream, manner: Arc<Manner>, shared: Arc<Sh
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let mut draining = shared.draining.clone();
-    let accepted = tokio::select! {
-        accepted = quorate_identity::accept(Arc::clone(&manner.tls), socket, manner.handshake_timeout) => accepted,
-        () = draining.begun() => return,
-    };
-    let (stream, peer) = match accepted {
-        Ok(accepted) => accepted,
-        Err(error) => {
-            shared.metrics.refused(RefusedAt::Tls);
-            tracing::info!(reason = %error, "connection refused");
-            return;
+    let deadline = Instant::now() + manner.handshake_timeout;
+    match &manner.entrance {
+        Entrance::Tls(tls) => {
+            let handshake = quorate_identity::accept(Arc::clone(tls), socket, manner.handshake_timeout);
+            let Some((stream, peer)) = unless_refused(handshake, RefusedAt::Tls, &shared).await else { return };
+            tracing::Span::current().record("party", display(&peer.party));
+            frame(stream, Identification::Certificate(peer), deadline, &manner, shared).await;
         }
-    };
-    tracing::Span::current().record("party", display(&peer.party));
-    let author = Author { party: peer.party, certificate: peer.certificate };
-    converse(stream, author, &manner.terms, shared).await;
+        Entrance::DangerPlaintext(danger) => {
+            frame(socket, Identification::DangerAnonymous(*danger), deadline, &manner, shared).await;
+        }
+    }
 }
 
-/// Speaks MQTT over a stream whose other side is proven to be `author`.
-async fn converse<S>(stream: S, author: Author, terms: &Terms, shared: Arc<Shared>)
+/// Speaks MQTT over `stream`, or over the WebSocket that it becomes before `deadline`.
+async fn frame<S>(stream: S, identification: Identification, deadline: Instant, manner: &Manner, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if let Some(connection) = opening::open(socket::Socket::new(stream), author, terms, shared).await {
+    match &manner.framing {
+        Framing::Stream => converse(stream, identification, &manner.terms, shared).await,
+        Framing::WebSocket { origins } => {
+            let message_bytes_max = manner.terms.limits.packet_bytes_max as usize;
+            let upgrade = web_socket::accept(stream, origins, message_bytes_max, deadline);
+            let Some(stream) = unless_refused(upgrade, RefusedAt::Upgrade, &shared).await else { return };
+            converse(stream, identification, &manner.terms, shared).await;
+        }
+    }
+}
+
+/// The outcome of a handshake. `None`: it was refused, which is told here, or the broker drains.
+async fn unless_refused<T, E: Display>(
+    handshake: impl Future<Output = Result<T, E>>,
+    at: RefusedAt,
+    shared: &Shared,
+) -> Option<T> {
+    let mut draining = shared.draining.clone();
+    let outcome = tokio::select! {
+        outcome = handshake => outcome,
+        () = draining.begun() => return None,
+    };
+    outcome
+        .inspect_err(|error| {
+            shared.metrics.refused(at);
+            tracing::info!(reason = %error, "connection refused");
+        })
+        .ok()
+}
+
+/// Speaks MQTT over a stream of bytes.
+async fn converse<S>(stream: S, identification: Identification, terms: &Terms, shared: Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Some(connection) = opening::open(socket::Socket::new(stream), identification, terms, shared).await {
         connection.run().await;
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backbone::Start;
-use quorate_domain::{Author, SessionKey};
+use quorate_domain::{Author, PartyIdError, SessionKey};
+use quorate_identity::Identification;
 use quorate_session::{Handshake, Hello, Rejected};
-use quorate_wire::{DecodeError, Decoder, Packet, ReasonCode};
+use quorate_wire::{ConnAck, ConnAckProperties, DecodeError, Decoder, Packet, ReasonCode, Version};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tracing::field::debug;
+use tracing::field::{debug, display};
 
 use super::running::{Connection, Parts};
 use super::socket::{Reading, Socket, SocketEvent};
@@ -50,7 +51,7 @@ struct CannotServe {
 /// Takes a connection up to its session. `None`: it was refused and is closed.
 pub(super) async fn open<S>(
     mut socket: Socket<S>,
-    author: Author,
+    identification: Identification,
     terms: &Terms,
     shared: Arc<Shared>,
 ) -> Option<Connection<S>>
@@ -68,13 +69,19 @@ where
             return None;
         }
     };
-    let handshake = Handshake::new(terms.limits.clone());
-    let hello = match handshake.handle_packet(packet, author.clone(), fallback_client_id()) {
-        Ok(hello) => hello,
+    let (author, hello) = match greet(packet, &identification, terms) {
+        Ok(greeted) => greeted,
         Err(rejected) => return refuse(socket, rejected, &shared).await,
     };
+    if let Identification::DangerAnonymous(_) = identification {
+        tracing::Span::current().record("party", display(&author.party));
+    }
     tracing::Span::current().record("client_id", debug(&hello.key().client_id));
-    let (seat, predecessor) = shared.live.take_seat(hello.key()).await;
+    let (seat, predecessor) = match shared.live.take_seat(hello.key(), terms.party_room).await {
+        Ok(taken) => taken,
+        // In 3.x the code becomes "server unavailable" (MQTT3.1.1 3.2.2.3).
+        Err(full) => return refuse(socket, hello.reject(ReasonCode::QuotaExceeded, &full.to_string()), &shared).await,
+    };
     match begin(&hello, &seat, predecessor, &shared).await {
         Ok(taken) => {
             let parts = Parts { socket, decoder, author, seat, limits: terms.limits.clone(), shared };
@@ -116,6 +123,35 @@ where
     }
 }
 
+/// Who speaks, and what they want, if the first packet is a CONNECT that may be accepted.
+fn greet(packet: Packet, identification: &Identification, terms: &Terms) -> Result<(Author, Hello), Rejected> {
+    let author = identify(&packet, identification)?;
+    let hello = Handshake::new(terms.limits.clone()).handle_packet(packet, author.clone(), fallback_client_id())?;
+    Ok((author, hello))
+}
+
+/// Who speaks. Where nothing else tells it, the client identifier must be a party's name.
+fn identify(packet: &Packet, identification: &Identification) -> Result<Author, Rejected> {
+    let client_id = if let Packet::Connect(connect) = packet { connect.client_id.as_ref() } else { "" };
+    identification.author(client_id).map_err(|error| match packet {
+        Packet::Connect(connect) => names_no_party(connect.version, &error),
+        _ => Rejected {
+            answer: None,
+            version: Version::V5,
+            code: ReasonCode::ProtocolError,
+            reason: "the first packet is not a CONNECT (MQTT5 3.1.0-1)".to_owned(),
+        },
+    })
+}
+
+fn names_no_party(version: Version, error: &PartyIdError) -> Rejected {
+    let code = ReasonCode::ClientIdentifierNotValid;
+    let reason = format!("here the client identifier names the party: {error}");
+    let properties = ConnAckProperties { reason_string: Some(reason.clone().into()), ..ConnAckProperties::default() };
+    let answer = Packet::ConnAck(Box::new(ConnAck { session_present: false, reason_code: code, properties }));
+    Rejected { answer: Some(answer), version, code, reason }
+}
+
 /// What is said to a peer whose first packet is no CONNECT that can be understood: what the specification wants said
 /// (an unsupported version, a missing identifier), else nothing, which MQTT5 4.13.1 allows.
 fn answer_no_packet<S>(socket: &mut Socket<S>, error: &NoPacket)
@@ -147,7 +183,7 @@ where
 /// What a session begins with, besides its CONNECT.
 pub(super) struct Taken {
     pub(super) epoch: u64,
-    pub(super) stored: Option<quorate_backbone::StoredSession>,
+    pub(super) stored: Option<quorate_domain::StoredSession>,
     pub(super) mailbox: quorate_backbone::Mailbox,
 }
 
@@ -170,8 +206,10 @@ async fn begin(hello: &Hello, seat: &Seat, predecessor: Predecessor, shared: &Sh
     let mailbox = shared.backbone.fanout.mailbox(key);
     let start = if hello.starts_clean() { Start::Clean } else { Start::Resume };
     let now = unix_now();
-    let (taken, announced) =
-        tokio::join!(shared.backbone.sessions.take_over(key, start, now), shared.backbone.presence.announce(key, now),);
+    let (taken, announced) = tokio::join!(
+        shared.backbone.sessions.take_over(key, start, hello.expiry(), now),
+        shared.backbone.presence.announce(key, now),
+    );
     match (taken, announced) {
         (Ok(taken), Ok(())) => Ok(Taken { epoch: taken.epoch, stored: taken.stored, mailbox }),
         (taken, announced) => {

@@ -1,5 +1,7 @@
 //! A broker in this process over a memory backbone, on ports of its own, and clients that speak real TLS.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use quorate_wire::{
     Subscribe, SubscribeFilter, Version,
 };
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -45,13 +47,22 @@ pub struct TestBroker {
 impl TestBroker {
     /// Starts one; `listener` is more TOML for its `[[listener]]`.
     pub async fn start(listener: &str) -> TestBroker {
+        let tls = "[listener.tls]\ncertificate = \"broker.pem\"\nkey = \"broker.key.pem\"\nclient_ca = \"ca.pem\"";
+        TestBroker::start_with(&format!("{listener}\n{tls}")).await
+    }
+
+    /// Starts one that believes every client.
+    pub async fn start_danger(listener: &str) -> TestBroker {
+        TestBroker::start_with(&format!("{listener}\ndanger_plaintext = true\ndanger_anonymous = true")).await
+    }
+
+    async fn start_with(listener: &str) -> TestBroker {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::create(folder.path()).unwrap();
         let names = ["localhost".to_owned()];
         authority.issue_server("broker", &names, DAYS).unwrap().write(folder.path(), "broker").unwrap();
-        let tls = "certificate = \"broker.pem\"\nkey = \"broker.key.pem\"\nclient_ca = \"ca.pem\"\n";
         let text = format!(
-            "[[listener]]\nname = \"test\"\naddress = \"127.0.0.1:0\"\n{listener}\n[listener.tls]\n{tls}\n\
+            "[[listener]]\nname = \"test\"\naddress = \"127.0.0.1:0\"\n{listener}\n\
              [storage]\npath = \"unused\"\n[drain]\nlimit_ms = 10000\n\
              [[transactions.rule]]\ninitiator = [\"*\"]\nmay_invite = [\"*\"]\n"
         );
@@ -111,16 +122,16 @@ impl TestBroker {
 }
 
 /// An MQTT client, packet by packet.
-pub struct Client {
+pub struct Client<S = TlsStream<TcpStream>> {
     pub session_present: bool,
-    stream: TlsStream<TcpStream>,
+    stream: S,
     version: Version,
     decoder: Decoder,
     read: BytesMut,
 }
 
-impl Client {
-    pub fn new(stream: TlsStream<TcpStream>, version: Version) -> Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub fn new(stream: S, version: Version) -> Client<S> {
         let decoder = Decoder::client(version, 4 << 20);
         Client { session_present: false, stream, version, decoder, read: BytesMut::new() }
     }

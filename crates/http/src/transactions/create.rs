@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use quorate_backbone::Append;
-use quorate_domain::{MessageProperties, PartyId, Place, Refusal, Seq, Sha256, TxId, TxTopic};
+use quorate_domain::{MessageProperties, PartyId, Place, Qos, Refusal, Seq, Sha256, TxId, TxTopic};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -38,7 +38,9 @@ pub(crate) async fn create(
         topic: TxTopic { tx: tx.clone(), place: Place::Manifest },
         author: caller.author,
         payload,
+        qos: Qos::ExactlyOnce,
         properties: MessageProperties::default(),
+        receipt: None,
     };
     let appended = api.backbone.log.append(append).await.map_err(refused)?;
     let status = if appended.repeated { StatusCode::OK } else { StatusCode::CREATED };

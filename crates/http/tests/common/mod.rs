@@ -2,7 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -12,12 +13,15 @@ use bytes::Bytes;
 use quorate_backbone::memory::memory_backbone;
 use quorate_backbone::{Append, Appended, Backbone, Health, TransactionLog};
 use quorate_domain::{
-    Author, CreationRules, MessageProperties, PartyId, Refusal, SessionKey, Sha256, TransactionRule, UnixMs,
+    Author, CreationRules, MessageProperties, PartyId, Qos, Refusal, SessionKey, Sha256, TransactionRule, UnixMs,
 };
 use quorate_http::{Api, router};
-use quorate_identity::Peer;
+use quorate_identity::authority::Authority;
+use quorate_identity::{Peer, peer_of_chain};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tower_service::Service;
 
 /// An answer is never longer than this.
@@ -76,8 +80,19 @@ pub fn author(name: &str) -> Author {
     Author { party: party(name), certificate: Sha256::of(name.as_bytes()) }
 }
 
+/// What a handshake would give; the same for the same name.
 pub fn peer(name: &str) -> Peer {
-    Peer { party: party(name), certificate: Sha256::of(name.as_bytes()), not_after: UnixMs(4_000_000_000_000) }
+    static PEERS: LazyLock<(Authority, Mutex<HashMap<String, Peer>>)> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        (Authority::create(folder.path()).expect("an authority"), Mutex::default())
+    });
+    let (authority, peers) = &*PEERS;
+    let issue = || {
+        let issued = authority.issue_party(name, 30).expect("a certificate");
+        let leaf = CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).expect("a certificate");
+        peer_of_chain(&[leaf]).expect("a party")
+    };
+    peers.lock().expect("not poisoned").entry(name.to_owned()).or_insert_with(issue).clone()
 }
 
 /// Everyone may create with everyone, but nobody may invite zoe.
@@ -149,7 +164,9 @@ impl Desk {
             topic: topic.parse().expect("a valid topic"),
             author: author(name),
             payload: Bytes::copy_from_slice(payload),
+            qos: Qos::AtLeastOnce,
             properties: MessageProperties::default(),
+            receipt: None,
         };
         self.backbone.log.append(append).await
     }
