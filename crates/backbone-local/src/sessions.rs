@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use quorate_backbone::{SaveError, SessionStore, Start, StoreError, TakenOver};
-use quorate_domain::{Seq, SessionKey, SessionRecord, TxId, UnixMs};
+use quorate_domain::{CursorMoves, InflightRecord, SessionExpiry, SessionKey, SessionRecord, UnixMs};
 
 use crate::committer::{Job, Queue, Save};
 
@@ -25,22 +25,31 @@ impl LocalSessions {
 
 #[async_trait]
 impl SessionStore for LocalSessions {
-    async fn take_over(&self, key: &SessionKey, start: Start, now: UnixMs) -> Result<TakenOver, StoreError> {
+    async fn take_over(
+        &self,
+        key: &SessionKey,
+        start: Start,
+        expiry: SessionExpiry,
+        now: UnixMs,
+    ) -> Result<TakenOver, StoreError> {
         let key = key.clone();
-        self.queue.ask(|answer| Job::TakeOver { key, start, now, answer }).await?
+        self.queue.ask(|answer| Job::TakeOver { key, start, expiry, now, answer }).await?
     }
 
     async fn save(&self, key: &SessionKey, epoch: u64, record: &SessionRecord) -> Result<(), SaveError> {
         self.keep(key, epoch, Save::Record(Box::new(record.clone()))).await
     }
 
-    async fn save_cursors(
-        &self,
-        key: &SessionKey,
-        epoch: u64,
-        cursors: &[(TxId, Option<Seq>)],
-    ) -> Result<(), SaveError> {
-        self.keep(key, epoch, Save::Cursors(cursors.to_vec())).await
+    async fn save_cursors(&self, key: &SessionKey, epoch: u64, moves: &CursorMoves) -> Result<(), SaveError> {
+        self.keep(key, epoch, Save::Cursors(moves.clone())).await
+    }
+
+    async fn hold(&self, key: &SessionKey, epoch: u64, records: &[InflightRecord]) -> Result<(), SaveError> {
+        self.keep(key, epoch, Save::Inflight(records.to_vec())).await
+    }
+
+    async fn release(&self, key: &SessionKey, epoch: u64, packet_ids: &[u16]) -> Result<(), SaveError> {
+        self.keep(key, epoch, Save::Release(packet_ids.to_vec())).await
     }
 
     async fn remove(&self, key: &SessionKey, epoch: u64) -> Result<(), SaveError> {

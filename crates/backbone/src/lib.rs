@@ -22,11 +22,11 @@ use std::sync::Arc;
 pub use error::{SaveError, StoreError};
 pub use fanout::Fanout;
 pub use health::Health;
-pub use log::{Append, Appended, Completed, Completion, ReadLimit, TransactionLog};
+pub use log::{Append, Appended, Completed, Completion, ReadLimit, Receipt, TransactionLog};
 pub use mailbox::{MAILBOX_CAPACITY, Mailbox, MailboxSender, Mailboxes, mailbox};
 pub use presence::{Attendance, PRESENCE_CHANGES_MAX, PartyStatus, Presence};
 pub use registry::{CHANGED_MAX, ChangedTransactions, JournalEntry, Registry};
-pub use sessions::{SessionStore, Start, StoredSession, TakenOver, outlives_connection};
+pub use sessions::{SessionStore, Start, TakenOver, outlives_connection, record_while_connected};
 
 /// One backbone as the rest of the house sees it: its faces, each behind its trait.
 #[derive(Clone)]

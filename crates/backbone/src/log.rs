@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use quorate_domain::{Author, Closer, LogPage, MessageProperties, PartyId, Refusal, Seq, TxId, TxTopic};
+use quorate_domain::{
+    Author, Closer, LogPage, MessageProperties, PartyId, Qos, Refusal, Seq, SessionKey, TxId, TxTopic,
+};
 use tokio::sync::mpsc;
 
 use crate::StoreError;
@@ -17,8 +19,26 @@ pub struct Append {
     pub author: Author,
     /// The bytes of the message.
     pub payload: Bytes,
+    /// How it was published.
+    pub qos: Qos,
     /// What else the publisher said about it.
     pub properties: MessageProperties,
+    /// Of a publish at QoS 2: what it is remembered by, so that it enters the log once however often it is sent. It
+    /// becomes durable together with the message; a refusal leaves none.
+    pub receipt: Option<Receipt>,
+}
+
+/// What a publish at QoS 2 is remembered by until the client releases it ([`SessionStore::release`]).
+///
+/// [`SessionStore::release`]: crate::SessionStore::release
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// Whose publish it is.
+    pub session: SessionKey,
+    /// What the session was taken over with. From an earlier owner nothing is taken: [`Refusal::Superseded`].
+    pub epoch: u64,
+    /// Under which it came.
+    pub packet_id: u16,
 }
 
 /// An append that is durable.
@@ -26,7 +46,8 @@ pub struct Append {
 pub struct Appended {
     /// Where in the log it stands.
     pub seq: Seq,
-    /// Whether it stood there already: identical bytes by the same party to a slot that it wrote.
+    /// Whether it stood there already: identical bytes by the same party to a slot that it wrote, or a publish at QoS 2
+    /// that has its receipt.
     pub repeated: bool,
 }
 

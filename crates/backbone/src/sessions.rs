@@ -2,7 +2,7 @@
 //! older epoch cannot write any more.
 
 use async_trait::async_trait;
-use quorate_domain::{Seq, SessionExpiry, SessionKey, SessionRecord, TxId, UnixMs};
+use quorate_domain::{CursorMoves, InflightRecord, SessionExpiry, SessionKey, SessionRecord, StoredSession, UnixMs};
 
 use crate::{SaveError, StoreError};
 
@@ -13,15 +13,6 @@ pub enum Start {
     Clean,
     /// Go on with what was stored, unless it has expired.
     Resume,
-}
-
-/// A session as it was stored.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredSession {
-    /// The session itself.
-    pub record: SessionRecord,
-    /// How far it is through each log.
-    pub cursors: Vec<(TxId, Seq)>,
 }
 
 /// A session that now belongs to the caller.
@@ -37,20 +28,28 @@ pub struct TakenOver {
 #[async_trait]
 pub trait SessionStore: Send + Sync {
     /// Makes the caller the owner. Durable when it returns; from then on no earlier owner can write. A clean start, or a
-    /// record that has expired at `now`, deletes what was stored.
-    async fn take_over(&self, key: &SessionKey, start: Start, now: UnixMs) -> Result<TakenOver, StoreError>;
+    /// record that has expired at `now`, deletes what was stored. A session that is to outlive its connection (`expiry`)
+    /// does so from here on, whether it is ever saved or not.
+    async fn take_over(
+        &self,
+        key: &SessionKey,
+        start: Start,
+        expiry: SessionExpiry,
+        now: UnixMs,
+    ) -> Result<TakenOver, StoreError>;
 
     /// Stores the session; durable when it returns.
     async fn save(&self, key: &SessionKey, epoch: u64, record: &SessionRecord) -> Result<(), SaveError>;
 
-    /// Stores cursors (`None` deletes one). Not synced: after a crash a session may find older ones and hear some
-    /// messages again.
-    async fn save_cursors(
-        &self,
-        key: &SessionKey,
-        epoch: u64,
-        cursors: &[(TxId, Option<Seq>)],
-    ) -> Result<(), SaveError>;
+    /// Stores what has moved, all of it or nothing. Not synced: after a crash a session may find older cursors and hear
+    /// some messages of QoS 1 again; of QoS 2 it then finds the deliveries that are not settled.
+    async fn save_cursors(&self, key: &SessionKey, epoch: u64, moves: &CursorMoves) -> Result<(), SaveError>;
+
+    /// Keeps steps of QoS 2 deliveries, each under its packet identifier; durable when it returns.
+    async fn hold(&self, key: &SessionKey, epoch: u64, records: &[InflightRecord]) -> Result<(), SaveError>;
+
+    /// Forgets receipts, so that their packet identifiers can name other publishes; durable when it returns.
+    async fn release(&self, key: &SessionKey, epoch: u64, packet_ids: &[u16]) -> Result<(), SaveError>;
 
     /// Deletes the session with all that was stored of it; durable when it returns.
     async fn remove(&self, key: &SessionKey, epoch: u64) -> Result<(), SaveError>;
@@ -60,6 +59,15 @@ pub trait SessionStore: Send + Sync {
 /// never does: the take-over itself ends that connection. One whose end was not recorded (a crash) goes on.
 pub fn outlives_connection(record: &SessionRecord, now: UnixMs) -> bool {
     record.expiry != SessionExpiry::AtDisconnect && !record.is_expired(now)
+}
+
+/// What a backbone keeps of a session while it is connected, made from what was stored (if that goes on): so that a
+/// session of which no end is recorded goes on as its last CONNECT said. `None`: nothing is to outlive the connection.
+pub fn record_while_connected(stored: Option<&SessionRecord>, expiry: SessionExpiry) -> Option<SessionRecord> {
+    if stored.is_none() && expiry == SessionExpiry::AtDisconnect {
+        return None;
+    }
+    Some(SessionRecord { expiry, disconnected_at: None, ..stored.cloned().unwrap_or_default() })
 }
 
 #[cfg(test)]
@@ -76,6 +84,15 @@ mod tests {
         assert!(outlives_connection(&kept, UnixMs(2_999)));
         assert!(!outlives_connection(&kept, UnixMs(3_000)));
         assert!(outlives_connection(&record(SessionExpiry::After(2), None), UnixMs(u64::MAX)));
+    }
+
+    #[test]
+    fn a_connected_session_lasts_as_its_connect_says() {
+        let stored = record(SessionExpiry::After(2), Some(1_000));
+        let connected = record_while_connected(Some(&stored), SessionExpiry::After(9));
+        assert_eq!(connected, Some(record(SessionExpiry::After(9), None)));
+        assert_eq!(record_while_connected(None, SessionExpiry::Never), Some(record(SessionExpiry::Never, None)));
+        assert_eq!(record_while_connected(None, SessionExpiry::AtDisconnect), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! session. How much can wait here is bounded by the session: one read and one save at a time, and
 //! `Limits::pending_publishes_max` appends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, pending};
 use std::sync::Arc;
 
@@ -13,11 +13,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use quorate_backbone::{Append, Backbone, Completed, Completion, ReadLimit, SaveError, StoreError};
+use quorate_backbone::{Append, Backbone, Completed, Completion, ReadLimit, Receipt, SaveError, StoreError};
 use quorate_domain::{
-    Author, LogPage, MessageProperties, PartyId, Scope, Seq, SessionKey, SessionRecord, Standing, TxId, TxTopic,
+    Author, BackfillMove, CursorMoves, InflightRecord, LogPage, MessageProperties, PartyId, Qos, Scope, Seq, SessionKey,
+    SessionRecord, Standing, TxId, TxTopic,
 };
 use quorate_session::{Fault, LookedUp};
+use quorate_wire::PacketId;
 use tokio::sync::mpsc;
 
 /// Standings that one read of the registry gives.
@@ -26,6 +28,15 @@ const STANDINGS_PAGE: usize = 256;
 /// Pages of standings that one session reads at most: a million transactions of one party. Beyond it the answer is a
 /// fault, since a part of them would be taken for all.
 const STANDINGS_PAGES_MAX: usize = 4_096;
+
+/// A publish that the session lets through to its log.
+pub(crate) struct Accepted {
+    pub(crate) topic: TxTopic,
+    pub(crate) payload: Bytes,
+    pub(crate) qos: Qos,
+    pub(crate) receipt: Option<PacketId>,
+    pub(crate) properties: MessageProperties,
+}
 
 /// What the backbone answered.
 #[derive(Debug)]
@@ -57,7 +68,13 @@ pub(crate) enum Answer {
     },
     /// To `Save`.
     Saved(Result<(), SaveError>),
-    /// Cursors, or the removal of the session, could not be stored.
+    /// To `Hold`.
+    Held(Result<(), SaveError>),
+    /// To `Release`.
+    Released(Result<(), SaveError>),
+    /// What `SaveCursors` said could not be stored.
+    CursorsNotStored(SaveError),
+    /// The removal of the session could not be stored.
     NotStored(SaveError),
 }
 
@@ -71,8 +88,35 @@ pub(crate) struct Dealings {
     submits: InOrder,
     reads: FuturesUnordered<BoxFuture<'static, Answer>>,
     stores: InOrder,
-    /// Cursors that came while another write was under way; the newest of each log counts.
+    /// What moved while another write was under way.
+    moves: GatheredMoves,
+}
+
+/// What moves of a session until it is stored: the newest of each log and backfill counts.
+#[derive(Default)]
+struct GatheredMoves {
     cursors: BTreeMap<TxId, Option<Seq>>,
+    backfills: BTreeMap<(String, TxId), Option<Seq>>,
+    settled: BTreeSet<u16>,
+}
+
+impl GatheredMoves {
+    fn add(&mut self, moves: CursorMoves) {
+        self.cursors.extend(moves.cursors);
+        let backfills = moves.backfills.into_iter();
+        self.backfills.extend(backfills.map(|BackfillMove { filter, tx, next }| ((filter, tx), next)));
+        self.settled.extend(moves.settled);
+    }
+
+    fn take(&mut self) -> CursorMoves {
+        let Self { cursors, backfills, settled } = std::mem::take(self);
+        let backfills = backfills.into_iter().map(|((filter, tx), next)| BackfillMove { filter, tx, next });
+        CursorMoves {
+            cursors: cursors.into_iter().collect(),
+            backfills: backfills.collect(),
+            settled: settled.into_iter().collect(),
+        }
+    }
 }
 
 impl Dealings {
@@ -93,14 +137,20 @@ impl Dealings {
             submits: InOrder::default(),
             reads: FuturesUnordered::new(),
             stores: InOrder::default(),
-            cursors: BTreeMap::new(),
+            moves: GatheredMoves::default(),
         }
     }
 
     /// Submits an append behind all others.
-    pub(crate) fn append(&mut self, token: u64, topic: TxTopic, payload: Bytes, properties: MessageProperties) {
+    pub(crate) fn append(&mut self, token: u64, publish: Accepted) {
         let log = Arc::clone(&self.backbone.log);
-        let append = Append { topic, author: self.author.clone(), payload, properties };
+        let Accepted { topic, payload, qos, receipt, properties } = publish;
+        let receipt = receipt.map(|packet_id| Receipt {
+            session: SessionKey::clone(&self.key),
+            epoch: self.epoch,
+            packet_id: packet_id.get(),
+        });
+        let append = Append { topic, author: self.author.clone(), payload, qos, properties, receipt };
         let completion = Completion { token, to: self.completions.clone() };
         self.submits.push(async move {
             let submitted = log.submit(append, completion).await;
@@ -145,9 +195,24 @@ impl Dealings {
         self.stores.push(async move { Some(Answer::Saved(sessions.save(&key, epoch, &record).await)) });
     }
 
+    /// Keeps steps of deliveries at QoS 2, after what was to be stored before: an identifier that was settled may be
+    /// among them anew.
+    pub(crate) fn hold(&mut self, records: Vec<InflightRecord>) {
+        self.store_cursors();
+        let (sessions, key, epoch) = (Arc::clone(&self.backbone.sessions), Arc::clone(&self.key), self.epoch);
+        self.stores.push(async move { Some(Answer::Held(sessions.hold(&key, epoch, &records).await)) });
+    }
+
+    /// Forgets receipts.
+    pub(crate) fn release(&mut self, packet_ids: Vec<PacketId>) {
+        let (sessions, key, epoch) = (Arc::clone(&self.backbone.sessions), Arc::clone(&self.key), self.epoch);
+        let packet_ids: Vec<u16> = packet_ids.into_iter().map(PacketId::get).collect();
+        self.stores.push(async move { Some(Answer::Released(sessions.release(&key, epoch, &packet_ids).await)) });
+    }
+
     /// Stores cursors; while another write is under way they gather.
-    pub(crate) fn save_cursors(&mut self, cursors: Vec<(TxId, Option<Seq>)>) {
-        self.cursors.extend(cursors);
+    pub(crate) fn save_cursors(&mut self, moves: CursorMoves) {
+        self.moves.add(moves);
         if self.stores.is_empty() {
             self.store_cursors();
         }
@@ -192,20 +257,22 @@ impl Dealings {
                 Some(Answer::NotSubmitted { error, .. }) => {
                     tracing::warn!(%error, "a publish at the end of a connection was not stored, nor acknowledged");
                 }
-                Some(Answer::Saved(Err(error)) | Answer::NotStored(error)) => log_not_stored(&error),
+                Some(Answer::Saved(Err(error)) | Answer::CursorsNotStored(error) | Answer::NotStored(error)) => {
+                    log_not_stored(&error);
+                }
                 _ => {}
             }
         }
     }
 
     fn store_cursors(&mut self) {
-        if self.cursors.is_empty() {
+        let moves = self.moves.take();
+        if moves.is_empty() {
             return;
         }
-        let cursors: Vec<_> = std::mem::take(&mut self.cursors).into_iter().collect();
         let (sessions, key, epoch) = (Arc::clone(&self.backbone.sessions), Arc::clone(&self.key), self.epoch);
         self.stores
-            .push(async move { sessions.save_cursors(&key, epoch, &cursors).await.err().map(Answer::NotStored) });
+            .push(async move { sessions.save_cursors(&key, epoch, &moves).await.err().map(Answer::CursorsNotStored) });
     }
 
     fn reader(&self) -> (Backbone, PartyId) {

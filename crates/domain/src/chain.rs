@@ -13,8 +13,8 @@
 //! | 32 | SHA-256 of its certificate |
 //! | 32 | SHA-256 of the payload |
 //!
-//! What varies in length is preceded by its length, so that no two records have one encoding. The MQTT properties are
-//! not covered: they are transport, not contract.
+//! What varies in length is preceded by its length, so that no two records have one encoding. QoS and the MQTT properties
+//! are not covered: they are transport, not contract.
 
 use sha2::Digest;
 
@@ -57,7 +57,7 @@ fn update_text(sum: &mut sha2::Sha256, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Author, MessageProperties};
+    use crate::message::{Author, MessageProperties, Qos};
     use crate::{Seq, UnixMs};
     use bytes::Bytes;
 
@@ -67,6 +67,7 @@ mod tests {
             at: UnixMs(1_700_000_000_000),
             topic: "tx/0123456789abcdef/msg/alice/x".parse().expect("a valid topic"),
             from: Some(Author { party: "alice".parse().expect("a valid id"), certificate: Sha256::of(b"cert") }),
+            qos: Qos::AtLeastOnce,
             properties: MessageProperties::default(),
             payload: Bytes::from_static(b"hello"),
         }

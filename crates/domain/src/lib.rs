@@ -35,11 +35,14 @@ pub use manifest::{
     CompleteWhen, FINISH_WITHIN_S_MAX, MANIFEST_BYTES_MAX, MANIFEST_PAYLOAD_BYTES_MAX, Manifest, ManifestError,
     PARTIES_MAX, PARTIES_MIN,
 };
-pub use message::{Addressed, Author, Delivery, LogMessage, LogPage, MessageProperties, Standing};
+pub use message::{Addressed, Author, Delivery, LogMessage, LogPage, MessageProperties, Qos, Standing};
 pub use party::{PartyId, PartyIdError};
 pub use refusal::Refusal;
 pub use rules::{CreationRules, TransactionRule};
-pub use session_record::{BackfillRecord, SessionExpiry, SessionKey, SessionRecord, SubscriptionRecord, UnackedRecord};
+pub use session_record::{
+    BackfillMove, BackfillRecord, CursorMoves, InflightRecord, InflightStep, SessionExpiry, SessionKey, SessionRecord,
+    StoredSession, SubscriptionRecord, UnackedRecord,
+};
 pub use subscription_index::SubscriptionIndex;
 pub use time::UnixMs;
 pub use topic::{PartyTopic, Place, TOPIC_BYTES_MAX, TopicClass, TxTopic, classify_topic};

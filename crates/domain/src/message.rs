@@ -21,6 +21,18 @@ pub struct Author {
     pub certificate: Sha256,
 }
 
+/// The quality of service of a publish. A delivery has this or the subscription's, whichever is lower (MQTT5 3.8.4-8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Qos {
+    /// At most once.
+    AtMostOnce,
+    /// At least once.
+    AtLeastOnce,
+    /// Exactly once. Also what the broker says itself, and what is published over HTTP: it lowers nobody's delivery.
+    ExactlyOnce,
+}
+
 /// The properties of a PUBLISH that are the publisher's own and travel with the message (MQTT5 3.3.2.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MessageProperties {
@@ -47,6 +59,8 @@ pub struct LogMessage {
     pub topic: TxTopic,
     /// Who published it; `None`: the broker itself (the final state).
     pub from: Option<Author>,
+    /// How it was published.
+    pub qos: Qos,
     /// What MQTT said beside the payload.
     pub properties: MessageProperties,
     /// What was said.

@@ -35,6 +35,9 @@ pub enum Refusal {
     /// A quota is used up, or the disk is full.
     #[error("quota exceeded: {0}")]
     QuotaExceeded(String),
+    /// Another connection took the session over; this one's publishes with a receipt count no more.
+    #[error("the session was taken over by another connection")]
+    Superseded,
     /// The store failed; whether the message was kept is unknown. To be tried again.
     #[error("storage fault: {0}")]
     StorageFault(String),

@@ -47,6 +47,9 @@ pub struct SubscriptionRecord {
     pub identifier: Option<u32>,
     /// With Retain Handling 2: where each log stood at the time of subscribing.
     pub starts: Vec<(TxId, Seq)>,
+    /// How far it hears each log by a backfill of its own. The session's cursor may be behind that; on the cursor's way
+    /// it hears only what lies beyond, so that nothing comes by both.
+    pub backfilled_to: Vec<(TxId, Seq)>,
 }
 
 /// A subscription's own way through the past of one log.
@@ -62,7 +65,18 @@ pub struct BackfillRecord {
     pub until: Seq,
 }
 
-/// A QoS 1 delivery that waits for its acknowledgement.
+/// How far a backfill has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackfillMove {
+    /// Whose past it is.
+    pub filter: String,
+    /// The log.
+    pub tx: TxId,
+    /// The last `Seq` that was handled; `None`: the backfill is over.
+    pub next: Option<Seq>,
+}
+
+/// A delivery that the client has not completed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnackedRecord {
     /// Under which it was sent; it is sent again under the same (MQTT5 4.4.0-1).
@@ -73,6 +87,52 @@ pub struct UnackedRecord {
     pub seq: Seq,
     /// The topic under which it was delivered.
     pub topic: String,
+    /// For whose backfill; `None`: on the cursor's way.
+    pub backfill: Option<String>,
+}
+
+/// How far the handshake of a QoS 2 delivery is (MQTT5 4.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InflightStep {
+    /// Its PUBLISH is sent, or about to be: it is sent again, under the same identifier, until its PUBREC comes.
+    Held,
+    /// Its PUBREC came: the client has it, and is told PUBREL until its PUBCOMP comes.
+    Released,
+}
+
+/// A QoS 2 delivery, kept from before its PUBLISH until the cursor has passed it for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InflightRecord {
+    /// What is delivered.
+    pub delivery: UnackedRecord,
+    /// How far it is.
+    pub step: InflightStep,
+}
+
+/// What moves as a session hears on. Stored at once or not at all, and not synced: whoever finds an old cursor finds the
+/// QoS 2 deliveries beyond it as well.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CursorMoves {
+    /// Cursors; `None` deletes.
+    pub cursors: Vec<(TxId, Option<Seq>)>,
+    /// Backfills of the session's record.
+    pub backfills: Vec<BackfillMove>,
+    /// Identifiers of QoS 2 deliveries that are complete and that these cursors and backfills have passed.
+    pub settled: Vec<u16>,
+}
+
+/// A session as it was stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredSession {
+    /// The session itself.
+    pub record: SessionRecord,
+    /// How far it is through each log.
+    pub cursors: Vec<(TxId, Seq)>,
+    /// Packet identifiers of the client's QoS 2 publishes that are in their logs and that it has not released, in order.
+    pub receipts: Vec<u16>,
+    /// QoS 2 deliveries, in the order of their identifiers.
+    pub inflight: Vec<InflightRecord>,
 }
 
 /// All that is kept of one session, beside its cursors.
@@ -86,8 +146,15 @@ pub struct SessionRecord {
     pub subscriptions: Vec<SubscriptionRecord>,
     /// What it still has to hear of the past.
     pub backfills: Vec<BackfillRecord>,
-    /// What it has not acknowledged.
+    /// What it has not acknowledged of QoS 1. (QoS 2 is kept as [`InflightRecord`]s.)
     pub unacked: Vec<UnackedRecord>,
+}
+
+impl CursorMoves {
+    /// Whether nothing moves.
+    pub fn is_empty(&self) -> bool {
+        self.cursors.is_empty() && self.backfills.is_empty() && self.settled.is_empty()
+    }
 }
 
 impl fmt::Display for SessionKey {
@@ -97,6 +164,21 @@ impl fmt::Display for SessionKey {
 }
 
 impl SessionRecord {
+    /// Moves backfills on, and takes out those that are over.
+    pub fn move_backfills(&mut self, moves: &[BackfillMove]) {
+        for BackfillMove { filter, tx, next } in moves {
+            let is_of_it = |backfill: &BackfillRecord| backfill.filter == *filter && backfill.tx == *tx;
+            match next {
+                None => self.backfills.retain(|backfill| !is_of_it(backfill)),
+                Some(next) => {
+                    if let Some(backfill) = self.backfills.iter_mut().find(|backfill| is_of_it(backfill)) {
+                        backfill.next = *next;
+                    }
+                }
+            }
+        }
+    }
+
     /// Whether it is over: disconnected, and its expiry passed.
     pub fn is_expired(&self, now: UnixMs) -> bool {
         let Some(disconnected_at) = self.disconnected_at else { return false };

@@ -44,6 +44,7 @@ fn a_transaction_is_read_back_as_it_was() {
         at: NOW,
         topic: manifest_topic.clone(),
         from: Some(author),
+        qos: Qos::ExactlyOnce,
         properties: properties(),
         payload: payload.clone(),
     };
@@ -90,6 +91,7 @@ fn a_session_is_read_back_as_it_was() {
                 retain_handling: 2,
                 identifier: Some(268_435_455),
                 starts: vec![(tx.clone(), Seq(3))],
+                backfilled_to: vec![(tx.clone(), Seq(2))],
             }],
             backfills: vec![BackfillRecord {
                 filter: "tx/+/manifest".to_owned(),
@@ -102,8 +104,14 @@ fn a_session_is_read_back_as_it_was() {
                 tx: tx.clone(),
                 seq: Seq(9),
                 topic: "party/alice/inbox".to_owned(),
+                backfill: Some("party/#".to_owned()),
             }],
         });
+    }
+    for step in [InflightStep::Held, InflightStep::Released] {
+        let delivery =
+            UnackedRecord { packet_id: 1, tx: tx.clone(), seq: Seq(9), topic: "t".to_owned(), backfill: None };
+        assert_read_back(&InflightRecord { delivery, step });
     }
 }
 

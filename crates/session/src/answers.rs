@@ -14,6 +14,7 @@ pub(crate) fn reason_code(refusal: &Refusal) -> ReasonCode {
         Refusal::QosTooLow => ReasonCode::QoSNotSupported,
         Refusal::SharedNotSupported => ReasonCode::SharedSubscriptionsNotSupported,
         Refusal::QuotaExceeded(_) => ReasonCode::QuotaExceeded,
+        Refusal::Superseded => ReasonCode::SessionTakenOver,
         Refusal::StorageFault(_) => ReasonCode::UnspecifiedError,
     }
 }

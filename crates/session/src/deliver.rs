@@ -8,16 +8,11 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use bytestring::ByteString;
-use quorate_domain::{
-    Addressed, Delivery, LogMessage, LogPage, Manifest, MessageProperties, PartyTopic, Place, Seq, Sha256, Standing,
-    TxId, TxTopic, UnixMs,
-};
-use quorate_wire::{Packet, PacketId, Publish, PublishProperties, QoS, ReasonCode, UserProperties, encoded_len};
+use quorate_domain::{Addressed, CursorMoves, Delivery, LogMessage, LogPage, Seq, Standing, TxId};
+use quorate_wire::{PacketId, ReasonCode};
 
 use crate::room::Reading;
-use crate::subscriptions::{Candidate, Meeting, View};
-use crate::window::{Unacked, Way};
+use crate::transmit::Passage;
 use crate::{CloseCause, Effect, Fault, SendRoom, Session};
 
 /// Messages of one page: enough to fill a usual window, few enough that other rooms get their turn.
@@ -39,6 +34,8 @@ pub(crate) struct Deliveries {
     standings_outstanding: Option<Comparison>,
     /// No earlier than this are standings read again.
     standings_due: Duration,
+    /// On this connection the session has seen all its party's transactions once.
+    pub(crate) standings_seen: bool,
 }
 
 impl Deliveries {
@@ -71,15 +68,6 @@ pub(crate) enum Comparison {
     Logs,
     /// Interim states too, after a resume or where live copies of them may be lost.
     LogsAndStates,
-}
-
-/// Whether a message went through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Passage {
-    /// Sent, or nothing to send.
-    Done,
-    /// The window is full.
-    Blocked,
 }
 
 impl Session {
@@ -155,6 +143,7 @@ impl Session {
                 room.closed |= standing.state.is_closed();
             }
         }
+        self.deliveries.standings_seen = true;
         if comparison == Some(Comparison::LogsAndStates) {
             self.want_states(standings);
         }
@@ -170,7 +159,8 @@ impl Session {
             self.window.forget(tx);
         }
         if !purged.is_empty() && self.is_durable() {
-            self.emit(Effect::SaveCursors(purged.into_iter().map(|tx| (tx, None)).collect()));
+            let cursors = purged.into_iter().map(|tx| (tx, None)).collect();
+            self.emit(Effect::SaveCursors(CursorMoves { cursors, ..CursorMoves::default() }));
         }
     }
 
@@ -246,20 +236,19 @@ impl Session {
 
     pub(crate) fn handle_puback(&mut self, packet_id: PacketId) {
         // An identifier that nothing waits for: the answer to a delivery of a connection before. Nothing to move.
-        let Some(unacked) = self.window.acknowledge(packet_id) else { return };
-        let backfill = match &unacked.way {
-            Way::State => return,
-            Way::Cursor => None,
-            Way::Backfill(filter) => Some(filter.as_str()),
-        };
-        if let Some(room) = self.rooms.get_mut(&unacked.tx) {
-            room.acknowledged(unacked.seq, backfill);
-            self.cursors_moved();
+        if let Some(item) = self.window.acknowledge(packet_id) {
+            self.acknowledged(&item);
         }
     }
 
-    /// Asks for the next page, if there is one to ask for and room for it.
+    /// Asks for what comes next, if there is something to ask for and room for it.
     pub(crate) fn pump(&mut self) {
+        self.read_on();
+        self.hold_what_waits();
+        self.release_receipts();
+    }
+
+    fn read_on(&mut self) {
         if self.is_open() && self.deliveries.deadline().is_some_and(|due| due <= self.now) {
             let wanted = self.deliveries.standings_wanted.take();
             if !self.subscriptions.is_empty() {
@@ -289,10 +278,14 @@ impl Session {
         }
     }
 
-    /// Deliveries wait while the write buffer is full, and while a SUBSCRIBE is being granted, so that its SUBACK comes
+    /// Deliveries wait while the write buffer or the outbox is full, and while a SUBSCRIBE is being granted, so that its SUBACK comes
     /// before what it brings.
     fn can_deliver(&self) -> bool {
-        self.is_open() && self.send_room == SendRoom::Open && self.subscribing.is_none() && self.saving.is_none()
+        self.is_open()
+            && self.send_room == SendRoom::Open
+            && self.outbox.has_room()
+            && self.subscribing.is_none()
+            && self.saving.is_none()
     }
 
     /// Whether a page still fits on: the room, or its backfill, may have been made anew from its beginning meanwhile.
@@ -363,165 +356,4 @@ impl Session {
             self.cursors_moved();
         }
     }
-
-    /// Sends one log record in the views that subscriptions meet. `backfill`: for that subscription alone.
-    fn pass(&mut self, addressed: &Addressed, backfill: Option<&str>) -> Passage {
-        let message = &*addressed.message;
-        let (tx, seq) = (&message.topic.tx, message.seq);
-        let half_sent = backfill.is_none() && self.rooms.get(tx).is_some_and(|room| room.half_sent == Some(seq));
-        if !half_sent && self.pass_view(addressed, View::Log(&message.topic), backfill) == Passage::Blocked {
-            return Passage::Blocked;
-        }
-        if message.topic.place == Place::Manifest
-            && self.is_invited(message)
-            && self.pass_view(addressed, View::Inbox, backfill) == Passage::Blocked
-        {
-            if backfill.is_none()
-                && let Some(room) = self.rooms.get_mut(tx)
-            {
-                room.half_sent = Some(seq);
-            }
-            return Passage::Blocked;
-        }
-        if message.topic.place == Place::State
-            && let Some(room) = self.rooms.get_mut(tx)
-        {
-            room.closed = true;
-        }
-        Passage::Done
-    }
-
-    /// Whether a manifest lists this party: an initiator that is none of the parties hears it, but is not invited.
-    fn is_invited(&self, manifest: &LogMessage) -> bool {
-        // The deadline was judged when it was accepted.
-        Manifest::parse(&manifest.payload, UnixMs(0)).is_ok_and(|manifest| manifest.parties.contains(&self.key.party))
-    }
-
-    fn pass_view(&mut self, addressed: &Addressed, view: View<'_>, backfill: Option<&str>) -> Passage {
-        let message = &*addressed.message;
-        let candidate = Candidate {
-            tx: &message.topic.tx,
-            seq: message.seq,
-            author: message.from.as_ref().map(|author| &author.party),
-            view,
-        };
-        let meeting = match backfill {
-            None => self.subscriptions.meet(candidate),
-            Some(filter) => self.subscriptions.meet_one(filter, candidate),
-        };
-        let Some(meeting) = meeting else { return Passage::Done };
-        let topic = match view {
-            View::Log(topic) => topic.to_string(),
-            View::Inbox => PartyTopic::Inbox(self.key.party.clone()).to_string(),
-        };
-        let mut properties = outgoing(&message.properties, meeting.identifiers);
-        properties.user_properties.extend(provenance(addressed));
-        let way = backfill.map_or(Way::Cursor, |filter| Way::Backfill(filter.to_owned()));
-        let publish = publish(topic, meeting.qos, properties, message.payload.clone());
-        self.transmit(publish, Unacked { tx: message.topic.tx.clone(), seq: message.seq, topic: String::new(), way })
-    }
-
-    /// What the interim state of this transaction meets.
-    fn state_meeting(&self, tx: &TxId) -> Option<Meeting> {
-        let topic = TxTopic { tx: tx.clone(), place: Place::State };
-        // Latest only: where a subscription starts in the log does not matter, so the highest number stands in.
-        self.subscriptions.meet(Candidate { tx, seq: Seq(u64::MAX), author: None, view: View::Log(&topic) })
-    }
-
-    /// Sends the interim state, unless the final one or the very same went out before.
-    fn send_state(&mut self, tx: &TxId, seq: Seq, document: Bytes) {
-        let digest = Sha256::of(&document);
-        let meeting = self.state_meeting(tx);
-        let room = self.rooms.entry(tx.clone()).or_default();
-        room.state_wanted = false;
-        let Some(meeting) = meeting else { return };
-        if room.closed || room.state_sent == Some(digest) {
-            return;
-        }
-        let topic = TxTopic { tx: tx.clone(), place: Place::State }.to_string();
-        let mut properties = outgoing(&MessageProperties::default(), meeting.identifiers);
-        properties.user_properties.push(numbered("quorate-seq", seq.0));
-        let unacked = Unacked { tx: tx.clone(), seq, topic: String::new(), way: Way::State };
-        let passage = self.transmit(publish(topic, meeting.qos, properties, document), unacked);
-        let Some(room) = self.rooms.get_mut(tx) else { return };
-        match passage {
-            Passage::Done => room.state_sent = Some(digest),
-            Passage::Blocked => {
-                room.state_wanted = true;
-                self.deliveries.enqueue(tx);
-            }
-        }
-    }
-
-    /// Sends one PUBLISH through the window. One that is larger than the client takes is left out (MQTT5 3.1.2-25).
-    fn transmit(&mut self, mut publish: Publish, mut unacked: Unacked) -> Passage {
-        if publish.qos > QoS::AtMostOnce {
-            // Any identifier has the same length; the true one is known once the window admits it.
-            publish.packet_id = Some(PacketId::MIN);
-        }
-        let packet = Packet::Publish(Box::new(publish));
-        if let Some(bytes_max) = self.packet_bytes_max
-            && encoded_len(&packet, self.version).is_ok_and(|bytes| bytes > bytes_max as usize)
-        {
-            return Passage::Done;
-        }
-        let Packet::Publish(mut publish) = packet else { return Passage::Done };
-        if publish.qos > QoS::AtMostOnce {
-            unacked.topic = publish.topic.to_string();
-            let (tx, seq, way) = (unacked.tx.clone(), unacked.seq, unacked.way.clone());
-            let Some(admission) = self.window.admit(unacked) else { return Passage::Blocked };
-            publish.packet_id = Some(admission.packet_id);
-            publish.dup = admission.dup;
-            self.mark_sent(&tx, seq, &way);
-        }
-        self.send(Packet::Publish(publish));
-        Passage::Done
-    }
-
-    fn mark_sent(&mut self, tx: &TxId, seq: Seq, way: &Way) {
-        let Some(room) = self.rooms.get_mut(tx) else { return };
-        match way {
-            Way::Cursor => room.sent(seq, None),
-            Way::Backfill(filter) => room.sent(seq, Some(filter)),
-            Way::State => {}
-        }
-    }
-}
-
-fn publish(topic: String, qos: QoS, properties: PublishProperties, payload: Bytes) -> Publish {
-    Publish { dup: false, qos, retain: false, topic: topic.into(), packet_id: None, properties, payload }
-}
-
-fn outgoing(properties: &MessageProperties, subscription_identifiers: Vec<u32>) -> PublishProperties {
-    PublishProperties {
-        payload_format_indicator: properties.payload_format_indicator,
-        response_topic: properties.response_topic.as_deref().map(ByteString::from),
-        correlation_data: properties.correlation_data.clone(),
-        user_properties: properties
-            .user_properties
-            .iter()
-            .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
-            .collect(),
-        content_type: properties.content_type.as_deref().map(ByteString::from),
-        subscription_identifiers,
-        ..PublishProperties::default()
-    }
-}
-
-/// Who said it, with which certificate, where it stands in the log: what the broker vouches for.
-fn provenance(addressed: &Addressed) -> UserProperties {
-    let message = &addressed.message;
-    let mut properties = UserProperties::new();
-    if let Some(author) = &message.from {
-        properties.push((ByteString::from_static("quorate-from"), author.party.as_str().into()));
-        properties.push((ByteString::from_static("quorate-cert"), author.certificate.to_string().into()));
-    }
-    properties.push(numbered("quorate-seq", message.seq.0));
-    properties.push(numbered("quorate-prev", addressed.prev.0));
-    properties.push(numbered("quorate-at", message.at.0));
-    properties
-}
-
-fn numbered(name: &'static str, value: u64) -> (ByteString, ByteString) {
-    (ByteString::from_static(name), value.to_string().into())
 }

@@ -1,14 +1,17 @@
 //! What a session asks of the world. The driver carries effects out in the order in which they come.
 
 use bytes::Bytes;
-use quorate_domain::{MessageProperties, Refusal, Scope, Seq, SessionRecord, Standing, TxId, TxTopic};
-use quorate_wire::{Packet, ReasonCode};
+use quorate_domain::{
+    CursorMoves, InflightRecord, MessageProperties, Qos, Refusal, Scope, Seq, SessionRecord, Standing, TxId, TxTopic,
+};
+use quorate_wire::{Packet, PacketId, ReasonCode};
 
 /// One thing for the driver to do.
 ///
 /// Of [`LookUp`](Effect::LookUp), [`ReadStandings`](Effect::ReadStandings), [`ReadLog`](Effect::ReadLog) and
-/// [`ReadState`](Effect::ReadState) together, and of [`Save`](Effect::Save), at most one each is outstanding of its
-/// kind, so that a session never holds more than one page of its logs.
+/// [`ReadState`](Effect::ReadState) together, and of [`Save`](Effect::Save), [`Hold`](Effect::Hold) and
+/// [`Release`](Effect::Release), at most one each is outstanding of its kind, so that a session never holds more than one
+/// page of its logs. What is to be stored is stored in the order of the effects; appends have an order of their own.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Write this packet to the socket.
@@ -21,6 +24,10 @@ pub enum Effect {
         topic: TxTopic,
         /// The client's bytes.
         payload: Bytes,
+        /// How it was published.
+        qos: Qos,
+        /// At QoS 2: the packet identifier under which it is to be remembered until [`Effect::Release`].
+        receipt: Option<PacketId>,
         /// What travels with them.
         properties: MessageProperties,
     },
@@ -49,8 +56,12 @@ pub enum Effect {
     },
     /// Store the session durably; answered by `handle_saved`.
     Save(SessionRecord),
-    /// Store cursors; need not be synced, has no answer. `None` deletes.
-    SaveCursors(Vec<(TxId, Option<Seq>)>),
+    /// Forget the receipts of these publishes durably; answered by `handle_released`.
+    Release(Vec<PacketId>),
+    /// Keep these steps of deliveries at QoS 2 durably; answered by `handle_held`.
+    Hold(Vec<InflightRecord>),
+    /// Store what has moved, all or nothing; need not be synced, has no answer but `handle_cursors_lost`.
+    SaveCursors(CursorMoves),
     /// Forget the session and its cursors. Only among the last effects; no answer.
     Remove,
     /// Flush what was sent, then close the connection.

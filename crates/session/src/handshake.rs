@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytestring::ByteString;
-use quorate_domain::{Author, Seq, SessionExpiry, SessionKey, SessionRecord, TxId};
-use quorate_wire::{ConnAck, ConnAckProperties, Connect, Packet, QoS, ReasonCode, Version};
+use quorate_domain::{Author, SessionExpiry, SessionKey, StoredSession};
+use quorate_wire::{ConnAck, ConnAckProperties, Connect, Packet, ReasonCode, Version};
 
 use crate::window::Window;
 use crate::{Limits, Session};
@@ -95,7 +95,6 @@ impl Handshake {
     fn announcement(&self) -> ConnAckProperties {
         ConnAckProperties {
             receive_maximum: self.limits.receive_maximum.try_into().ok(),
-            maximum_qos: Some(QoS::AtLeastOnce),
             maximum_packet_size: Some(self.limits.packet_bytes_max),
             shared_subscription_available: Some(false),
             ..ConnAckProperties::default()
@@ -114,6 +113,11 @@ impl Hello {
         self.clean_start
     }
 
+    /// How long the session is to outlive its connection.
+    pub fn expiry(&self) -> SessionExpiry {
+        self.expiry
+    }
+
     /// The protocol version of the connection.
     pub fn version(&self) -> Version {
         self.version
@@ -124,9 +128,8 @@ impl Hello {
         rejected(self.version, code, reason)
     }
 
-    /// Accepts. `stored` is what the store had of this session: its record and its cursors. The first effect of the
-    /// session is its CONNACK.
-    pub fn accept(mut self, stored: Option<(SessionRecord, Vec<(TxId, Seq)>)>, now: Duration) -> Session {
+    /// Accepts. `stored` is what the store had of this session. The first effect of the session is its CONNACK.
+    pub fn accept(mut self, stored: Option<StoredSession>, now: Duration) -> Session {
         let connack = Packet::ConnAck(Box::new(ConnAck {
             session_present: stored.is_some(),
             reason_code: ReasonCode::Success,

@@ -5,8 +5,9 @@
 //! protocol runs in virtual time, under random schedules, without a port.
 //!
 //! Reading order: [`Handshake`] judges the CONNECT; `session` holds the state and takes packets; `publish` is the way
-//! in (client to log); `subscribe` decides what is heard; `deliver` is the way out (log to client), with `room` for
-//! how far one transaction is read and `window` for what waits for an acknowledgement.
+//! in (client to log), with `receipts` for the rest of its handshake at QoS 2; `subscribe` decides what is heard;
+//! `deliver` is the way out (log to client), with `transmit` for one message, `room` for how far one transaction is read,
+//! `window` for what waits for an acknowledgement, and `outbox` for what waits until the store holds it.
 //!
 //! What a party may hear is not decided here: the backbone hands over only what [`quorate_domain::may_hear`] allows.
 
@@ -16,11 +17,14 @@ mod effect;
 mod handshake;
 mod keep_alive;
 mod limits;
+mod outbox;
 mod publish;
+mod receipts;
 mod room;
 mod session;
 mod subscribe;
 mod subscriptions;
+mod transmit;
 mod window;
 
 pub use effect::{CloseCause, Effect, Fault, LookedUp, SendRoom};

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use quorate_domain::{MessageProperties, Place, Refusal, Seq, TopicClass, TxTopic, classify_topic};
+use quorate_domain::{MessageProperties, Place, Qos, Refusal, Seq, TopicClass, TxTopic, classify_topic};
 use quorate_wire::{Ack, Packet, PacketId, Publish, PublishProperties, QoS, ReasonCode, Version};
 
 use crate::answers::{reason_code, reason_properties, reason_string};
+use crate::receipts::{Reception, Receptions};
 use crate::{CloseCause, Effect, Limits, Session};
 
 /// Properties that one publish may carry, and their bytes; more is refused with 0x97. They are counted apart from the
@@ -17,12 +18,22 @@ const PROPERTIES_BYTES_MAX: usize = 16 << 10;
 /// User properties of this prefix are the broker's own.
 const RESERVED_PROPERTY_PREFIX: &str = "quorate-";
 
+/// How a publish is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// By nothing, or by the end of the connection.
+    None,
+    PubAck(PacketId),
+    PubRec(PacketId),
+}
+
 /// One publish that has not been answered.
 #[derive(Debug)]
 struct Pending {
     token: u64,
-    /// `None`: QoS 0, which is answered by nothing, or by the end of the connection.
-    packet_id: Option<PacketId>,
+    answer: Answer,
+    /// Whether it uses up the Receive Maximum: another PUBLISH of the same message at QoS 2 does not.
+    counts: bool,
     payload_bytes: usize,
     outcome: Option<Result<Seq, Refusal>>,
 }
@@ -33,9 +44,15 @@ pub(crate) struct Publishing {
     pending: VecDeque<Pending>,
     pending_bytes: usize,
     next_token: u64,
+    pub(crate) receptions: Receptions,
 }
 
 impl Publishing {
+    /// `receipts`: what an earlier connection received and did not release.
+    pub(crate) fn new(receipts: &[u16]) -> Self {
+        Self { receptions: Receptions::new(receipts), ..Self::default() }
+    }
+
     /// Whether another publish may be read. In MQTT 5 one more than the Receive Maximum is, so that it can be refused.
     pub(crate) fn has_room(&self, limits: &Limits, version: Version) -> bool {
         let slack = usize::from(version == Version::V5);
@@ -43,63 +60,105 @@ impl Publishing {
             && self.pending_bytes < limits.pending_bytes_max
     }
 
-    fn acknowledged_pending(&self) -> usize {
-        self.pending.iter().filter(|pending| pending.packet_id.is_some()).count()
+    /// Publishes that use up the Receive Maximum: those that wait for their PUBACK or PUBREC, and those that wait for
+    /// their PUBCOMP (MQTT5 4.9).
+    fn unacknowledged(&self) -> usize {
+        self.pending.iter().filter(|pending| pending.counts).count() + self.receptions.counting()
     }
 
-    fn push(
-        &mut self,
-        packet_id: Option<PacketId>,
-        payload_bytes: usize,
-        outcome: Option<Result<Seq, Refusal>>,
-    ) -> u64 {
-        let token = self.next_token;
+    fn new_token(&mut self) -> u64 {
         self.next_token += 1;
+        self.next_token
+    }
+
+    fn push(&mut self, answer: Answer, payload_bytes: usize, outcome: Option<Result<Seq, Refusal>>) -> u64 {
+        let token = self.new_token();
         self.pending_bytes += payload_bytes;
-        self.pending.push_back(Pending { token, packet_id, payload_bytes, outcome });
+        self.pending.push_back(Pending { token, answer, counts: answer != Answer::None, payload_bytes, outcome });
         token
     }
 
+    /// The PUBLISH of a message that is here already: answered as the first is, in its own turn.
+    fn push_again(&mut self, packet_id: PacketId, token: u64, outcome: Option<Result<Seq, Refusal>>) {
+        let answer = Answer::PubRec(packet_id);
+        self.pending.push_back(Pending { token, answer, counts: false, payload_bytes: 0, outcome });
+    }
+
+    /// The publish at QoS 2 with this identifier that has not been answered: its token, and its outcome if it is decided.
+    pub(crate) fn undecided(&self, packet_id: PacketId) -> Option<(u64, Option<Result<Seq, Refusal>>)> {
+        let of_it = self.pending.iter().find(|pending| pending.answer == Answer::PubRec(packet_id))?;
+        Some((of_it.token, of_it.outcome.clone()))
+    }
+
     fn resolve(&mut self, token: u64, outcome: Result<Seq, Refusal>) {
-        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.token == token) {
-            pending.outcome = Some(outcome);
+        for pending in self.pending.iter_mut().filter(|pending| pending.token == token) {
+            pending.outcome = Some(outcome.clone());
         }
     }
 
     /// The oldest, if it is decided.
-    fn pop_decided(&mut self) -> Option<(Option<PacketId>, Result<Seq, Refusal>)> {
+    fn pop_decided(&mut self) -> Option<(Pending, Result<Seq, Refusal>)> {
         let outcome = self.pending.front_mut()?.outcome.take()?;
         let pending = self.pending.pop_front()?;
         self.pending_bytes -= pending.payload_bytes;
-        Some((pending.packet_id, outcome))
+        Some((pending, outcome))
     }
 }
 
 impl Session {
     pub(crate) fn handle_publish(&mut self, publish: Publish) {
-        if publish.qos == QoS::ExactlyOnce {
-            return self.fail(ReasonCode::QoSNotSupported, "CONNACK announced a Maximum QoS of 1 (MQTT5 3.2.2-11)");
-        }
         if publish.properties.topic_alias.is_some() {
             return self.fail(ReasonCode::TopicAliasInvalid, "CONNACK announced no topic aliases (MQTT5 3.3.2-9)");
         }
+        if publish.qos == QoS::ExactlyOnce
+            && let Some(packet_id) = publish.packet_id
+            && self.is_here_already(packet_id)
+        {
+            return;
+        }
         let over = publish.packet_id.is_some()
-            && self.publishing.acknowledged_pending() >= usize::from(self.limits.receive_maximum);
+            && self.publishing.unacknowledged() >= usize::from(self.limits.receive_maximum);
         if over && self.version == Version::V5 {
             return self
                 .fail(ReasonCode::ReceiveMaximumExceeded, "more unacknowledged publishes than the Receive Maximum");
         }
-        let (packet_id, payload) = (publish.packet_id, publish.payload.clone());
+        let (qos, answer) = match (publish.qos, publish.packet_id) {
+            (QoS::AtLeastOnce, Some(packet_id)) => (Qos::AtLeastOnce, Answer::PubAck(packet_id)),
+            (QoS::ExactlyOnce, Some(packet_id)) => (Qos::ExactlyOnce, Answer::PubRec(packet_id)),
+            _ => (Qos::AtMostOnce, Answer::None),
+        };
+        let payload = publish.payload.clone();
         match self.admit(publish) {
             Ok((topic, properties)) => {
-                let token = self.publishing.push(packet_id, payload.len(), None);
-                self.emit(Effect::Append { token, topic, payload, properties });
+                let token = self.publishing.push(answer, payload.len(), None);
+                let receipt = if let Answer::PubRec(packet_id) = answer { Some(packet_id) } else { None };
+                self.emit(Effect::Append { token, topic, payload, qos, receipt, properties });
             }
             Err(refusal) => {
-                self.publishing.push(packet_id, 0, Some(Err(refusal)));
+                self.publishing.push(answer, 0, Some(Err(refusal)));
                 self.answer_publishes();
             }
         }
+    }
+
+    /// Answers a PUBLISH at QoS 2 whose message is in its log, or on its way there (MQTT5 4.3.3): it is not appended again.
+    fn is_here_already(&mut self, packet_id: PacketId) -> bool {
+        if let Some((token, outcome)) = self.publishing.undecided(packet_id) {
+            self.publishing.push_again(packet_id, token, outcome);
+            return true;
+        }
+        match self.publishing.receptions.meet(packet_id) {
+            None => return false,
+            Some(Reception::Received(seq)) => {
+                let token = self.publishing.new_token();
+                self.publishing.push_again(packet_id, token, Some(Ok(seq)));
+                self.answer_publishes();
+            }
+            Some(Reception::Releasing) => {
+                self.fail(ReasonCode::ProtocolError, "a packet identifier is used again before its PUBCOMP");
+            }
+        }
+        true
     }
 
     /// The outcome of [`Effect::Append`]: durable, or refused.
@@ -112,12 +171,14 @@ impl Session {
     /// Answers the oldest publishes that are decided. A refusal waits behind appends that are not (MQTT5 4.6).
     fn answer_publishes(&mut self) {
         while self.is_open() {
-            let Some((packet_id, outcome)) = self.publishing.pop_decided() else { return };
-            match (packet_id, outcome) {
-                (Some(packet_id), Ok(_)) => self.send(puback(packet_id)),
-                (None, Ok(_)) => {}
-                (Some(packet_id), Err(refusal)) if self.can_answer(&refusal) => self.send_refusal(packet_id, &refusal),
-                (_, Err(refusal)) => {
+            let Some((pending, outcome)) = self.publishing.pop_decided() else { return };
+            match outcome {
+                Ok(seq) => self.accept_publish(&pending, seq),
+                Err(Refusal::Superseded) => self.handle_take_over(),
+                Err(refusal) if self.can_answer(pending.answer, &refusal) => {
+                    self.refuse_publish(pending.answer, &refusal);
+                }
+                Err(refusal) => {
                     self.goodbye(reason_code(&refusal), &reason_string(&refusal));
                     self.close(CloseCause::Refused(refusal));
                 }
@@ -125,16 +186,37 @@ impl Session {
         }
     }
 
-    /// MQTT 5 has an answer for a refusal, 3.x has only the end of the connection. A QoS that the broker announced not
-    /// to take ends it in 5 too.
-    fn can_answer(&self, refusal: &Refusal) -> bool {
-        self.version == Version::V5 && *refusal != Refusal::QosTooLow
+    fn accept_publish(&mut self, publish: &Pending, seq: Seq) {
+        let ack = |packet_id| Ack { packet_id, reason_code: ReasonCode::Success, properties: None };
+        match publish.answer {
+            Answer::None => {}
+            Answer::PubAck(packet_id) => self.send(Packet::PubAck(ack(packet_id))),
+            Answer::PubRec(packet_id) => {
+                if publish.counts {
+                    self.publishing.receptions.received(packet_id, seq);
+                }
+                self.send(Packet::PubRec(ack(packet_id)));
+            }
+        }
     }
 
-    fn send_refusal(&mut self, packet_id: PacketId, refusal: &Refusal) {
+    /// MQTT 5 has an answer for a refusal, 3.x has only the end of the connection. A QoS that is too low ends it in 5 too;
+    /// so does, at QoS 2, a fault of the store: whether there is a receipt is unknown, and the client could use the
+    /// identifier for something else, which would be taken for received. The next connection knows.
+    fn can_answer(&self, answer: Answer, refusal: &Refusal) -> bool {
+        let is_unknown = matches!((answer, refusal), (Answer::PubRec(_), Refusal::StorageFault(_)));
+        self.version == Version::V5 && answer != Answer::None && *refusal != Refusal::QosTooLow && !is_unknown
+    }
+
+    fn refuse_publish(&mut self, answer: Answer, refusal: &Refusal) {
         let properties = reason_properties(reason_string(refusal), self.wants_reasons);
         let properties = properties.reason_string.is_some().then(|| Box::new(properties));
-        self.send(Packet::PubAck(Ack { packet_id, reason_code: reason_code(refusal), properties }));
+        let ack = |packet_id| Ack { packet_id, reason_code: reason_code(refusal), properties };
+        match answer {
+            Answer::None => {}
+            Answer::PubAck(packet_id) => self.send(Packet::PubAck(ack(packet_id))),
+            Answer::PubRec(packet_id) => self.send(Packet::PubRec(ack(packet_id))),
+        }
     }
 
     /// What can be judged without the store: the topic, whose name stands in it, the QoS that its place needs.
@@ -161,10 +243,6 @@ impl Session {
         }
         Ok((topic, carried(publish.properties)?))
     }
-}
-
-fn puback(packet_id: PacketId) -> Packet {
-    Packet::PubAck(Ack { packet_id, reason_code: ReasonCode::Success, properties: None })
 }
 
 /// The properties that travel with a message (MQTT5 3.3.2.3).

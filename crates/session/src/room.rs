@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use quorate_domain::{BackfillRecord, Seq, Sha256};
 
+use crate::window::{Mark, Way};
+
 /// Sequence numbers that were sent and not yet acknowledged, with how often.
 #[derive(Debug, Default)]
 struct Outstanding(BTreeMap<Seq, u32>);
@@ -39,6 +41,8 @@ pub(crate) struct Backfill {
     /// All up to here was sent or skipped.
     pub(crate) sent_to: Seq,
     pub(crate) until: Seq,
+    /// Of the record after that, the view under its own topic is already sent.
+    half_sent: Option<Seq>,
     outstanding: Outstanding,
 }
 
@@ -58,7 +62,7 @@ pub(crate) struct Room {
     /// All up to here was sent or skipped on the cursor's way.
     position: Seq,
     /// Of the record after the position, the view under its own topic is already sent.
-    pub(crate) half_sent: Option<Seq>,
+    half_sent: Option<Seq>,
     /// The log is known to hold more than the position.
     behind: bool,
     /// The highest live copy that was not taken, since the log has it.
@@ -163,14 +167,38 @@ impl Room {
         }
     }
 
-    /// Gives a new subscription its own way from the beginning to the position.
-    pub(crate) fn begin_backfill(&mut self, filter: &str) {
+    /// Of this record, only the first view could be sent.
+    pub(crate) fn sent_half(&mut self, seq: Seq, backfill: Option<&str>) {
+        match backfill {
+            None => self.half_sent = Some(seq),
+            Some(filter) => {
+                if let Some(backfill) = self.backfill(filter) {
+                    backfill.half_sent = Some(seq);
+                }
+            }
+        }
+    }
+
+    /// Whether the first view of this record is sent already.
+    pub(crate) fn is_half_sent(&self, seq: Seq, backfill: Option<&str>) -> bool {
+        let half_sent = match backfill {
+            None => self.half_sent,
+            Some(filter) => self.find_backfill(filter).and_then(|backfill| backfill.half_sent),
+        };
+        half_sent == Some(seq)
+    }
+
+    /// Gives a new subscription its own way from the beginning to the position, and says how far: beyond it the cursor's
+    /// way is its own. `None`: there is nothing to hear on the way. `left_to`: up to there an earlier connection sent what
+    /// the cursor's way will not send again, or only as it was.
+    pub(crate) fn begin_backfill(&mut self, filter: &str, left_to: Seq) -> Option<Seq> {
         // A record that is half sent lies beyond the position: the cursor's way still has to bring its second view,
         // and would leave out the first for this filter.
-        let until = self.half_sent.unwrap_or(self.position);
+        let until = self.half_sent.unwrap_or(self.position).max(left_to);
         if until > Seq::ZERO {
             self.add_backfill(filter.to_owned(), Seq::ZERO, until);
         }
+        (until > Seq::ZERO).then_some(until)
     }
 
     pub(crate) fn restore_backfill(&mut self, record: &BackfillRecord) {
@@ -179,7 +207,7 @@ impl Room {
 
     fn add_backfill(&mut self, filter: String, sent_to: Seq, until: Seq) {
         self.end_backfill(&filter);
-        self.backfills.push(Backfill { filter, sent_to, until, outstanding: Outstanding::default() });
+        self.backfills.push(Backfill { filter, sent_to, until, half_sent: None, outstanding: Outstanding::default() });
     }
 
     pub(crate) fn end_backfill(&mut self, filter: &str) {
@@ -196,6 +224,23 @@ impl Room {
             backfill.sent_to = backfill.sent_to.max(seq);
         }
         self.backfills.retain(|backfill| !backfill.is_done());
+    }
+
+    fn find_backfill(&self, filter: &str) -> Option<&Backfill> {
+        self.backfills.iter().find(|backfill| backfill.filter == filter)
+    }
+
+    /// How far a way has come, by one of its marks. `None`: a backfill that is over.
+    pub(crate) fn mark(&self, way: &Way, mark: Mark) -> Option<Seq> {
+        match (way, mark) {
+            (Way::Backfill(filter), Mark::Sent) => Some(self.find_backfill(filter)?.sent_to),
+            (Way::Backfill(filter), Mark::Acknowledged) => {
+                let backfill = self.find_backfill(filter)?;
+                Some(backfill.outstanding.mark(backfill.sent_to))
+            }
+            (_, Mark::Sent) => Some(self.position),
+            (_, Mark::Acknowledged) => Some(self.cursor()),
+        }
     }
 
     fn has_unsent_backfill(&self) -> bool {
@@ -251,7 +296,7 @@ mod tests {
     fn a_half_sent_record_holds_the_cursor_at_the_position() {
         let mut room = Room::at(Seq(5));
         room.sent(Seq(9), None);
-        room.half_sent = Some(Seq(9));
+        room.sent_half(Seq(9), None);
         assert_eq!(room.cursor(), Seq(5));
     }
 
@@ -271,7 +316,7 @@ mod tests {
     fn a_backfill_is_read_first_and_stored_until_it_is_acknowledged() {
         let tx = "01JD3W8QK7V9N2M4X6Z8B0C1D3".parse().unwrap();
         let mut room = Room::at(Seq(10));
-        room.begin_backfill("tx/+/#");
+        room.begin_backfill("tx/+/#", Seq::ZERO);
         room.fall_behind(Seq(12));
         assert_eq!(room.next_reading(), Some(Reading::Backfill { filter: "tx/+/#".into(), after: Seq::ZERO }));
         assert!(!room.is_next(Seq(10)));

@@ -1,20 +1,23 @@
 //! The state of a session, how it takes packets and deadlines, and how it ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytestring::ByteString;
-use quorate_domain::{Seq, SessionExpiry, SessionKey, SessionRecord, TxId, UnixMs};
-use quorate_wire::{Ack, Disconnect, Packet, PacketId, ReasonCode, Version};
+use quorate_domain::{
+    BackfillMove, CursorMoves, Seq, SessionExpiry, SessionKey, SessionRecord, StoredSession, TxId, UnixMs,
+};
+use quorate_wire::{Disconnect, Packet, ReasonCode, Version};
 
 use crate::deliver::{Comparison, Deliveries};
 use crate::handshake::{Hello, expiry_of};
 use crate::keep_alive::KeepAlive;
+use crate::outbox::Outbox;
 use crate::publish::Publishing;
 use crate::room::Room;
 use crate::subscribe::Subscribing;
 use crate::subscriptions::{Subscription, Subscriptions};
-use crate::window::Window;
+use crate::window::{Item, Mark, Way, Window};
 use crate::{CloseCause, Effect, Fault, Limits, SendRoom};
 
 /// How long cursors gather before they are stored. They are not synced; after SIGKILL QoS 1 repeats from the last one.
@@ -50,6 +53,7 @@ pub struct Session {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) rooms: BTreeMap<TxId, Room>,
     pub(crate) window: Window,
+    pub(crate) outbox: Outbox,
     pub(crate) publishing: Publishing,
     pub(crate) subscribing: Option<Subscribing>,
     pub(crate) saving: Option<Saving>,
@@ -67,16 +71,17 @@ impl Session {
     pub(crate) fn begin(
         hello: Hello,
         connack: Packet,
-        stored: Option<(SessionRecord, Vec<(TxId, Seq)>)>,
+        stored: Option<StoredSession>,
         now: Duration,
     ) -> Self {
         let resumed = stored.is_some();
-        let (record, cursors) = stored.unwrap_or_default();
+        let stored = stored.unwrap_or_default();
         let mut session = Self {
             subscriptions: Subscriptions::new(hello.key.party.clone()),
             rooms: BTreeMap::new(),
-            window: Window::new(hello.inflight_max, &record.unacked),
-            publishing: Publishing::default(),
+            window: Window::new(hello.inflight_max, &stored.record.unacked, &stored.inflight),
+            outbox: Outbox::default(),
+            publishing: Publishing::new(&stored.receipts),
             subscribing: None,
             saving: None,
             deliveries: Deliveries::default(),
@@ -93,8 +98,9 @@ impl Session {
             wants_reasons: hello.wants_reasons,
             packet_bytes_max: hello.packet_bytes_max,
         };
-        let agreed_anew = resumed && record.expiry != session.expiry;
-        session.restore(record, cursors);
+        let agreed_anew = resumed && stored.record.expiry != session.expiry;
+        session.restore(stored);
+        session.release_again();
         if agreed_anew {
             // Should the broker be killed, the session lives for as long as this connection agreed on.
             session.saving = Some(Saving { answer: None, added: Vec::new() });
@@ -105,7 +111,7 @@ impl Session {
     }
 
     /// Puts back what an earlier connection left: subscriptions, positions, backfills.
-    fn restore(&mut self, record: SessionRecord, cursors: Vec<(TxId, Seq)>) {
+    fn restore(&mut self, StoredSession { record, cursors, .. }: StoredSession) {
         for stored in record.subscriptions {
             // A filter that was valid when it was stored and is not now was stored by another version of the broker:
             // it can meet nothing, so the client subscribes again.
@@ -117,10 +123,10 @@ impl Session {
             self.rooms.insert(tx, Room::stored_at(cursor));
         }
         for backfill in &record.backfills {
-            if let Some(room) = self.rooms.get_mut(&backfill.tx) {
-                room.restore_backfill(backfill);
-                self.deliveries.enqueue(&backfill.tx);
-            }
+            // Its cursor may be missing: that of a first position is not synced.
+            let room = self.rooms.entry(backfill.tx.clone()).or_insert_with(|| Room::stored_at(Seq::ZERO));
+            room.restore_backfill(backfill);
+            self.deliveries.enqueue(&backfill.tx);
         }
         if !self.subscriptions.is_empty() {
             self.deliveries.want_standings(Comparison::LogsAndStates);
@@ -146,9 +152,9 @@ impl Session {
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(unsubscribe),
             Packet::PingReq => self.send(Packet::PingResp),
             Packet::Disconnect(disconnect) => self.handle_disconnect(&disconnect),
-            Packet::PubRec(ack) => self.answer_unknown(ack.packet_id, Packet::PubRel),
-            Packet::PubRel(ack) => self.answer_unknown(ack.packet_id, Packet::PubComp),
-            Packet::PubComp(_) => {}
+            Packet::PubRec(ack) => self.handle_pubrec(&ack),
+            Packet::PubRel(ack) => self.handle_pubrel(ack.packet_id),
+            Packet::PubComp(ack) => self.handle_pubcomp(ack.packet_id),
             Packet::Connect(_) => self.fail(ReasonCode::ProtocolError, "a second CONNECT (MQTT5 3.1.0-2)"),
             Packet::Auth(_) => self.fail(ReasonCode::ProtocolError, "AUTH without an authentication method"),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
@@ -214,7 +220,8 @@ impl Session {
             return;
         }
         self.phase = Phase::Ended;
-        self.effects.clear();
+        // What has moved counts as told to the store.
+        self.effects.retain(|effect| matches!(effect, Effect::SaveCursors(_)));
         if self.is_durable() {
             let record =
                 SessionRecord { disconnected_at: Some(now), unacked: self.window.to_records(), ..self.to_record() };
@@ -318,15 +325,53 @@ impl Session {
         }
     }
 
-    fn save_cursors(&mut self) {
+    pub(crate) fn save_cursors(&mut self) {
         self.cursors_due = None;
-        let moved: Vec<_> = self
+        if !self.is_durable() {
+            return;
+        }
+        let cursors = self
             .rooms
             .iter_mut()
             .filter_map(|(tx, room)| std::mem::take(&mut room.cursor_dirty).then(|| (tx.clone(), Some(room.cursor()))))
             .collect();
-        if !moved.is_empty() && self.is_durable() {
-            self.effects.push_back(Effect::SaveCursors(moved));
+        let (backfills, settled) = self.settle();
+        let moves = CursorMoves { cursors, backfills, settled };
+        if !moves.is_empty() {
+            self.effects.push_back(Effect::SaveCursors(moves));
+        }
+    }
+
+    /// Takes out the deliveries at QoS 2 that need not be remembered once the marks of their ways are stored.
+    fn settle(&mut self) -> (Vec<BackfillMove>, Vec<u16>) {
+        let (rooms, subscriptions) = (&self.rooms, &self.subscriptions);
+        let every_room_is_known = self.deliveries.standings_seen;
+        let is_passed = |item: &Item, mark: Mark| match rooms.get(&item.tx) {
+            Some(room) => room.mark(&item.way, mark).is_none_or(|reached| reached >= item.seq),
+            None => every_room_is_known || !subscriptions.cover(&item.tx),
+        };
+        let given_up = self.window.give_up(|item| is_passed(item, Mark::Sent));
+        self.outbox.release(given_up);
+        let settled = self.window.settle(|item| is_passed(item, Mark::Acknowledged));
+        let ways: BTreeSet<(&TxId, &String)> = settled
+            .iter()
+            .filter_map(|(_, item)| if let Way::Backfill(filter) = &item.way { Some((&item.tx, filter)) } else { None })
+            .collect();
+        let backfills = ways.into_iter().map(|(tx, filter)| {
+            let way = Way::Backfill(filter.clone());
+            let next = self.rooms.get(tx).and_then(|room| room.mark(&way, Mark::Acknowledged));
+            BackfillMove { filter: filter.clone(), tx: tx.clone(), next }
+        });
+        (backfills.collect(), settled.iter().map(|(packet_id, _)| packet_id.get()).collect())
+    }
+
+    /// What [`Effect::SaveCursors`] asked for did not come about: all of it is stored anew.
+    pub fn handle_cursors_lost(&mut self) {
+        for room in self.rooms.values_mut() {
+            room.cursor_dirty = true;
+        }
+        if self.is_open() {
+            self.cursors_moved();
         }
     }
 
@@ -341,10 +386,5 @@ impl Session {
             self.expiry = expiry_of(interval_s.min(self.limits.session_expiry_max_s));
         }
         self.close(CloseCause::ClientDisconnected);
-    }
-
-    /// A step of a QoS 2 handshake that this session has no part in.
-    fn answer_unknown(&mut self, packet_id: PacketId, packet: impl FnOnce(Ack) -> Packet) {
-        self.send(packet(Ack { packet_id, reason_code: ReasonCode::PacketIdentifierNotFound, properties: None }));
     }
 }

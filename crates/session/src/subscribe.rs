@@ -1,8 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE: which filters are granted, and where a new subscription starts.
 
-use quorate_domain::{FilterClass, Refusal, Scope, Seq, Standing, SubscriptionRecord, TxId, classify_filter};
+use quorate_domain::{CursorMoves, FilterClass, Refusal, Scope, Seq, Standing, SubscriptionRecord, TxId, classify_filter};
 use quorate_wire::{
-    Packet, PacketId, QoS, ReasonCode, ReasonProperties, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
+    Packet, PacketId, ReasonCode, ReasonProperties, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
     Unsubscribe, Version,
 };
 
@@ -129,11 +129,16 @@ impl Session {
         standings: &[Standing],
         added: &mut Vec<String>,
     ) -> Result<ReasonCode, Refusal> {
-        let granted = if record.qos == 0 { ReasonCode::Success } else { ReasonCode::GrantedQoS1 };
+        let granted = match record.qos {
+            0 => ReasonCode::Success,
+            1 => ReasonCode::GrantedQoS1,
+            _ => ReasonCode::GrantedQoS2,
+        };
         if let Some(existing) = self.subscriptions.find(&record.filter) {
-            let starts = existing.record.starts.clone();
+            let SubscriptionRecord { starts, backfilled_to, .. } = existing.record.clone();
             let sends_state = record.retain_handling == RetainHandling::SendAtSubscribe as u8;
-            self.subscriptions.insert(Subscription { filter, record: SubscriptionRecord { starts, ..record } });
+            let record = SubscriptionRecord { starts, backfilled_to, ..record };
+            self.subscriptions.insert(Subscription { filter, record });
             if sends_state {
                 self.forget_states(standings);
                 self.want_states(standings);
@@ -153,10 +158,11 @@ impl Session {
     }
 
     /// Retain Handling 0 and 1, and all of 3.x: the subscription hears all that was ever said.
-    fn start_at_beginnings(&mut self, filter: RoomFilter, record: SubscriptionRecord, standings: &[Standing]) {
+    fn start_at_beginnings(&mut self, filter: RoomFilter, mut record: SubscriptionRecord, standings: &[Standing]) {
         for standing in standings {
             let room = self.rooms.entry(standing.tx.clone()).or_default();
-            room.begin_backfill(&record.filter);
+            let backfilled_to = room.begin_backfill(&record.filter, self.window.left_to(&standing.tx));
+            record.backfilled_to.extend(backfilled_to.map(|until| (standing.tx.clone(), until)));
             if standing.last_addressed > room.position() {
                 room.fall_behind(standing.last_addressed);
             }
@@ -185,6 +191,8 @@ impl Session {
     pub(crate) fn handle_unsubscribe(&mut self, unsubscribe: Unsubscribe) {
         let reason_codes: Vec<ReasonCode> = unsubscribe.filters.iter().map(|filter| self.withdraw(filter)).collect();
         self.forget_uncovered_rooms();
+        // What is complete of them is settled with them: a later subscription to the same hears it anew.
+        self.save_cursors();
         let reason_codes = if self.version == Version::V5 { reason_codes } else { Vec::new() };
         let unsuback =
             UnsubAck { packet_id: unsubscribe.packet_id, reason_codes, properties: ReasonProperties::default() };
@@ -210,7 +218,8 @@ impl Session {
             self.window.forget(tx);
         }
         if !forgotten.is_empty() && self.is_durable() {
-            self.emit(Effect::SaveCursors(forgotten.into_iter().map(|tx| (tx, None)).collect()));
+            let cursors = forgotten.into_iter().map(|tx| (tx, None)).collect();
+            self.emit(Effect::SaveCursors(CursorMoves { cursors, ..CursorMoves::default() }));
         }
     }
 
@@ -254,13 +263,13 @@ fn scope(filter: &RoomFilter) -> Scope {
 fn to_record(filter: SubscribeFilter, identifier: Option<u32>) -> SubscriptionRecord {
     SubscriptionRecord {
         filter: filter.filter.to_string(),
-        // CONNACK announced a Maximum QoS of 1: more is granted as 1 (MQTT5 3.8.4-8).
-        qos: filter.qos.min(QoS::AtLeastOnce) as u8,
+        qos: filter.qos as u8,
         no_local: filter.no_local,
         retain_as_published: filter.retain_as_published,
         retain_handling: filter.retain_handling as u8,
         identifier,
         starts: Vec::new(),
+        backfilled_to: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_domain::{PartyFilter, PartyId, Scope, Seq, SubscriptionRecord, TxFilter, TxId, TxTopic};
+use quorate_domain::{PartyFilter, PartyId, Qos, Scope, Seq, SubscriptionRecord, TxFilter, TxId, TxTopic};
 use quorate_wire::QoS;
 
 /// A filter under `tx/` or `party/`.
@@ -48,11 +48,24 @@ impl Subscription {
         }
     }
 
-    /// Whether it starts after this message (Retain Handling 2 starts at the head of the log). Standings come in the
-    /// order of their ids, and so the starts stand.
+    /// Whether it starts after this message (Retain Handling 2 starts at the head of the log).
     fn starts_after(&self, tx: &TxId, seq: Seq) -> bool {
-        let starts = &self.record.starts;
-        starts.binary_search_by(|(room, _)| room.cmp(tx)).is_ok_and(|place| seq <= starts[place].1)
+        is_within(&self.record.starts, tx, seq)
+    }
+
+    /// Whether it hears this message by a backfill of its own.
+    fn backfills(&self, tx: &TxId, seq: Seq) -> bool {
+        is_within(&self.record.backfilled_to, tx, seq)
+    }
+
+    /// The QoS of a delivery: its own or the publisher's, whichever is lower (MQTT5 3.8.4-8).
+    fn effective_qos(&self, published: Qos) -> QoS {
+        let granted = match self.record.qos {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        };
+        granted.min(to_wire(published))
     }
 }
 
@@ -69,6 +82,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) tx: &'a TxId,
     pub(crate) seq: Seq,
     pub(crate) author: Option<&'a PartyId>,
+    pub(crate) qos: Qos,
     pub(crate) view: View<'a>,
 }
 
@@ -113,9 +127,10 @@ impl Subscriptions {
         self.by_filter.values().any(|subscription| subscription.covers(tx, &self.party))
     }
 
-    /// What a message meets among all subscriptions.
+    /// What a message meets on the cursor's way.
     pub(crate) fn meet(&self, candidate: Candidate<'_>) -> Option<Meeting> {
-        self.merge(self.by_filter.values(), candidate)
+        let of_cursor = self.by_filter.values().filter(|it| !it.backfills(candidate.tx, candidate.seq));
+        self.merge(of_cursor, candidate)
     }
 
     /// What a message meets of one subscription, as its backfill asks.
@@ -135,11 +150,25 @@ impl Subscriptions {
             {
                 continue;
             }
-            let qos = if subscription.record.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+            let qos = subscription.effective_qos(candidate.qos);
             let merged = meeting.get_or_insert(Meeting { qos, identifiers: Vec::new() });
             merged.qos = merged.qos.max(qos);
             merged.identifiers.extend(subscription.record.identifier);
         }
         meeting
+    }
+}
+
+/// Whether a message lies within what these ends of logs bound. Standings come in the order of their ids, and so the ends
+/// stand.
+fn is_within(ends: &[(TxId, Seq)], tx: &TxId, seq: Seq) -> bool {
+    ends.binary_search_by(|(room, _)| room.cmp(tx)).is_ok_and(|place| seq <= ends[place].1)
+}
+
+fn to_wire(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+        Qos::ExactlyOnce => QoS::ExactlyOnce,
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quorate_backbone::{Append, Appended, Completion, SaveError, Start, StoreError, TakenOver};
-use quorate_domain::{Closer, PartyId, Refusal, Seq, SessionKey, SessionRecord, TxId, UnixMs};
+use quorate_domain::{
+    Closer, CursorMoves, InflightRecord, PartyId, Refusal, SessionExpiry, SessionKey, SessionRecord, TxId, UnixMs,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::store::PresenceValue;
@@ -32,6 +34,7 @@ pub(crate) enum Job {
     TakeOver {
         key: SessionKey,
         start: Start,
+        expiry: SessionExpiry,
         now: UnixMs,
         answer: oneshot::Sender<Result<TakenOver, StoreError>>,
     },
@@ -53,8 +56,23 @@ pub(crate) enum Job {
 pub(crate) enum Save {
     Record(Box<SessionRecord>),
     /// Not synced.
-    Cursors(Vec<(TxId, Option<Seq>)>),
+    Cursors(CursorMoves),
+    /// Steps of deliveries at QoS 2.
+    Inflight(Vec<InflightRecord>),
+    /// Receipts to be forgotten, by their packet identifiers.
+    Release(Vec<u16>),
     Remove,
+}
+
+/// How a job meets what the batch already holds of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Regard<'a> {
+    /// It looks at no session.
+    Nothing,
+    /// It must know the owner and the record.
+    Owner(&'a SessionKey),
+    /// It must know all that is stored of it.
+    Whole(&'a SessionKey),
 }
 
 /// An outcome that waits for the disk.
@@ -91,6 +109,18 @@ impl Reply {
 }
 
 impl Job {
+    /// What it must find in the store rather than in the batch.
+    pub(super) fn regard(&self) -> Regard<'_> {
+        match self {
+            Job::TakeOver { key, .. } | Job::Save { key, save: Save::Remove, .. } => Regard::Whole(key),
+            Job::Save { key, .. } => Regard::Owner(key),
+            Job::Append { append, .. } => {
+                append.receipt.as_ref().map_or(Regard::Nothing, |receipt| Regard::Owner(&receipt.session))
+            }
+            Job::Close { .. } | Job::Presence { .. } | Job::Stop => Regard::Nothing,
+        }
+    }
+
     /// Answers a job that was not begun.
     pub(super) fn refuse(self, error: &StoreError) {
         match self {

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use lru::LruCache;
 use quorate_backbone::{ChangedTransactions, StoreError};
-use quorate_domain::{CreationRules, SessionKey, TxId};
+use quorate_domain::{CreationRules, TxId};
 use tokio::sync::mpsc;
 
 use job::Reply;
@@ -85,7 +85,7 @@ impl Committer {
                     stop = true;
                     break;
                 }
-                if job.session().is_some_and(|key| pending.sessions.contains(key))
+                if !pending.can_decide(job.regard())
                     && self.commit(std::mem::take(&mut pending), jobs) == Recovery::Stop
                 {
                     return job.refuse(&StoreError::Closed);
@@ -120,8 +120,8 @@ impl Committer {
                 Reply::Append(completion, self.decide_append(append, pending), since)
             }
             Job::Close { tx, by, reason, answer } => Reply::Close(answer, self.decide_close(&tx, by, &reason, pending)),
-            Job::TakeOver { key, start, now, answer } => {
-                Reply::TakeOver(answer, self.decide_take_over(&key, start, now, pending))
+            Job::TakeOver { key, start, expiry, now, answer } => {
+                Reply::TakeOver(answer, self.decide_take_over(&key, start, expiry, now, pending))
             }
             Job::Save { key, epoch, save, answer } => Reply::Save(answer, self.decide_save(&key, epoch, save, pending)),
             Job::Presence { party, value, answer } => {
@@ -193,15 +193,5 @@ impl Drop for End {
     fn drop(&mut self) {
         self.health.fail("the store is closed".to_owned());
         self.shared.close();
-    }
-}
-
-impl Job {
-    /// The session that a job decides over.
-    fn session(&self) -> Option<&SessionKey> {
-        match self {
-            Job::TakeOver { key, .. } | Job::Save { key, .. } => Some(key),
-            Job::Append { .. } | Job::Close { .. } | Job::Presence { .. } | Job::Stop => None,
-        }
     }
 }

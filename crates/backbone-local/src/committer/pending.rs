@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quorate_domain::{LogMessage, PartyId, Seq, SessionKey, Slot, TxId, TxTopic};
 
-use super::job::Reply;
+use super::job::{Regard, Reply};
 use crate::store::{Batch, PresenceValue, Resident};
 
 /// A message, with everybody who hears it and the `Seq` that each heard before.
@@ -26,9 +26,13 @@ pub(super) struct Pending {
     pub(super) changed: HashSet<TxId>,
     /// The slots that this batch writes.
     pub(super) slots: HashMap<TxTopic, Slot>,
-    /// The sessions that this batch touched. A second decision over one waits for the next batch, so that it is taken on
-    /// what is in the store.
+    /// The sessions whose owner or record this batch changes. A second decision over one waits for the next batch, so that
+    /// it is taken on what is in the store.
     pub(super) sessions: HashSet<SessionKey>,
+    /// The sessions of which it changes something else. Only a decision over the whole session waits for the next batch.
+    pub(super) touched: HashSet<SessionKey>,
+    /// The receipts that this batch gives or (`None`) forgets.
+    pub(super) receipts: HashMap<(SessionKey, u16), Option<Seq>>,
     /// The last epoch that this batch gave to a session.
     pub(super) session_epoch: Option<u64>,
     /// The presences that this batch writes.
@@ -40,6 +44,15 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Whether a job can be decided on what is in the store and in this batch.
+    pub(super) fn can_decide(&self, regard: Regard<'_>) -> bool {
+        match regard {
+            Regard::Nothing => true,
+            Regard::Owner(key) => !self.sessions.contains(key),
+            Regard::Whole(key) => !self.sessions.contains(key) && !self.touched.contains(key),
+        }
+    }
+
     /// Puts what is written once a batch into the batch.
     pub(super) fn seal(&mut self) {
         for tx in &self.moved {

@@ -5,19 +5,30 @@ use std::sync::Arc;
 
 use quorate_backbone::{Append, Appended, StoreError};
 use quorate_domain::{
-    Closer, LogMessage, MessageProperties, Offer, PartyId, Place, Refusal, Seq, Sha256, Slot, Transaction, TxId,
+    Closer, LogMessage, MessageProperties, Offer, PartyId, Place, Qos, Refusal, Seq, Sha256, Slot, Transaction, TxId,
     TxTopic, UnixMs, Verdict,
 };
 
 use super::job::storage_fault;
 use super::pending::Pending;
+use super::sessions::give_receipt;
 use super::{Committer, fault};
 use crate::clock;
 use crate::store::{Resident, StoreFault};
 
 impl Committer {
-    /// What becomes of an append. An accepted one is in the batch when this returns.
-    pub(super) fn decide_append(&mut self, append: Append, pending: &mut Pending) -> Result<Appended, Refusal> {
+    /// What becomes of an append. An accepted one is in the batch when this returns, with its receipt if it has one.
+    pub(super) fn decide_append(&mut self, mut append: Append, pending: &mut Pending) -> Result<Appended, Refusal> {
+        let Some(receipt) = append.receipt.take() else { return self.decide_message(append, pending) };
+        if let Some(seq) = self.received(&receipt, pending)? {
+            return Ok(Appended { seq, repeated: true });
+        }
+        let appended = self.decide_message(append, pending)?;
+        give_receipt(receipt, appended.seq, pending);
+        Ok(appended)
+    }
+
+    fn decide_message(&mut self, append: Append, pending: &mut Pending) -> Result<Appended, Refusal> {
         let tx = append.topic.tx.clone();
         let known = self.load(&tx, pending).map_err(|error| refusal(&error))?;
         let now = clock::now();
@@ -108,6 +119,7 @@ impl Committer {
             at,
             topic: append.topic,
             from: Some(append.author),
+            qos: append.qos,
             properties: append.properties,
             payload: append.payload,
         };
@@ -127,7 +139,8 @@ impl Committer {
         let payload = resident.transaction.state_document(&is_present).to_bytes();
         let (seq, at) = next_place(resident);
         let topic = TxTopic { tx: tx.clone(), place: Place::State };
-        enter(LogMessage { seq, at, topic, from: None, properties: MessageProperties::default(), payload }, pending);
+        let (qos, properties) = (Qos::ExactlyOnce, MessageProperties::default());
+        enter(LogMessage { seq, at, topic, from: None, qos, properties, payload }, pending);
     }
 }
 

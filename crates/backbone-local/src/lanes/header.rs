@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_domain::{Author, LogMessage, MessageProperties, PartyId, Seq, TxId, TxTopic, UnixMs};
+use quorate_domain::{Author, LogMessage, MessageProperties, PartyId, Qos, Seq, TxId, TxTopic, UnixMs};
 use rumqttd::protocol::{Publish, PublishProperties};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -44,6 +44,7 @@ enum Contents {
         at: UnixMs,
         topic: TxTopic,
         from: Option<Author>,
+        qos: Qos,
         properties: MessageProperties,
         addressees: Vec<(PartyId, Seq)>,
     },
@@ -92,8 +93,8 @@ impl Encoder {
             Cargo::Message(message) => {
                 let payload = message.payload.clone();
                 let message = Arc::unwrap_or_clone(message);
-                let LogMessage { seq, at, topic, from, properties, .. } = message;
-                (Contents::Message { seq, at, topic, from, properties, addressees }, payload)
+                let LogMessage { seq, at, topic, from, qos, properties, .. } = message;
+                (Contents::Message { seq, at, topic, from, qos, properties, addressees }, payload)
             }
             Cargo::State { tx, seq, document } => (Contents::State { tx, seq, addressees }, document),
         };
@@ -130,8 +131,8 @@ pub(super) fn decode(
     let header = properties.and_then(|properties| properties.correlation_data).ok_or(HeaderError::Missing)?;
     let Header { messages, bytes, contents } = postcard::from_bytes(&header)?;
     let copy = match contents {
-        Contents::Message { seq, at, topic, from, properties, addressees } => {
-            let message = Arc::new(LogMessage { seq, at, topic, from, properties, payload });
+        Contents::Message { seq, at, topic, from, qos, properties, addressees } => {
+            let message = Arc::new(LogMessage { seq, at, topic, from, qos, properties, payload });
             Some(LiveCopy { cargo: Cargo::Message(message), addressees })
         }
         Contents::State { tx, seq, addressees } => {
@@ -155,6 +156,7 @@ mod tests {
             at: UnixMs(8),
             topic: "tx/01JD3W8QK7V9N2M4/msg/alice/a/b".parse().expect("a valid topic"),
             from: Some(Author { party: party("alice"), certificate: Sha256::of(b"c") }),
+            qos: Qos::ExactlyOnce,
             properties,
             payload,
         };

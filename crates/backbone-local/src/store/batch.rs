@@ -1,14 +1,16 @@
 //! What is to be written at once: plain data until it is written, so that it outlives a store that has to be opened
 //! again, and can be looked at.
 
-use quorate_domain::{LogMessage, PartyId, Place, Seq, SessionKey, Slot, Transaction, TxId};
+use quorate_domain::{
+    InflightRecord, LogMessage, PartyId, Place, Seq, SessionKey, Slot, StoredSession, Transaction, TxId,
+};
 use rocksdb::{WriteBatch, WriteOptions};
 
 use super::families::Family;
 use super::records::{ProgressRecord, encode, encode_message};
 use super::{PresenceValue, Resident, SESSION_EPOCH_KEY, SessionValue, Store, StoreFault, keys};
 
-/// Cursors of one session beyond which one range delete takes the place of a delete each: many range tombstones slow
+/// Records of one kind of a session beyond which one range delete takes the place of a delete each: many range tombstones slow
 /// reads, and so do very many point deletes.
 const POINT_DELETES_MAX: usize = 1_000;
 
@@ -90,21 +92,47 @@ impl Batch {
         }
     }
 
+    pub(crate) fn put_receipt(&mut self, key: &SessionKey, packet_id: u16, seq: Seq) {
+        self.put(Family::Receipts, keys::packet(key, packet_id), encode(&seq));
+    }
+
+    pub(crate) fn delete_receipt(&mut self, key: &SessionKey, packet_id: u16) {
+        self.delete(Family::Receipts, keys::packet(key, packet_id));
+    }
+
+    pub(crate) fn put_inflight(&mut self, key: &SessionKey, record: &InflightRecord) {
+        self.put(Family::Inflight, keys::packet(key, record.delivery.packet_id), encode(record));
+    }
+
+    pub(crate) fn delete_inflight(&mut self, key: &SessionKey, packet_id: u16) {
+        self.delete(Family::Inflight, keys::packet(key, packet_id));
+    }
+
     pub(crate) fn delete_session(&mut self, key: &SessionKey) {
         self.delete(Family::Sessions, keys::session(key));
     }
 
-    /// Deletes the cursors of a session, which are these.
-    pub(crate) fn delete_cursors(&mut self, key: &SessionKey, cursors: &[(TxId, Seq)]) {
-        if cursors.len() > POINT_DELETES_MAX {
+    /// Deletes what is stored of a session beside its record, which is this.
+    pub(crate) fn delete_belongings(&mut self, key: &SessionKey, stored: &StoredSession) {
+        let cursors = stored.cursors.iter().map(|(tx, _)| keys::cursor(key, tx)).collect();
+        self.delete_all(Family::Cursors, key, cursors);
+        let receipts = stored.receipts.iter().map(|packet_id| keys::packet(key, *packet_id)).collect();
+        self.delete_all(Family::Receipts, key, receipts);
+        let inflight = stored.inflight.iter().map(|record| keys::packet(key, record.delivery.packet_id)).collect();
+        self.delete_all(Family::Inflight, key, inflight);
+    }
+
+    /// Deletes all records of one kind of a session, whose keys are these.
+    fn delete_all(&mut self, family: Family, key: &SessionKey, all: Vec<Vec<u8>>) {
+        if all.len() > POINT_DELETES_MAX {
             let prefix = keys::session(key);
             let end = keys::end_of(&prefix);
             self.bytes += prefix.len() + end.len();
-            self.writes.push(Write::DeleteRange(Family::Cursors, prefix, end));
+            self.writes.push(Write::DeleteRange(family, prefix, end));
             return;
         }
-        for (tx, _) in cursors {
-            self.delete(Family::Cursors, keys::cursor(key, tx));
+        for key in all {
+            self.delete(family, key);
         }
     }
 

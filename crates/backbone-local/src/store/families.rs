@@ -44,12 +44,16 @@ pub(crate) enum Family {
     Sessions,
     /// (party, client id, tx): seq.
     Cursors,
+    /// (party, client id, packet id): seq of a publish at QoS 2.
+    Receipts,
+    /// (party, client id, packet id): a delivery at QoS 2 and its step.
+    Inflight,
     /// (party): epoch, last seen.
     Presence,
 }
 
 impl Family {
-    const ALL: [Family; 8] = [
+    const ALL: [Family; 10] = [
         Family::Meta,
         Family::Transactions,
         Family::Log,
@@ -57,6 +61,8 @@ impl Family {
         Family::PartyTx,
         Family::Sessions,
         Family::Cursors,
+        Family::Receipts,
+        Family::Inflight,
         Family::Presence,
     ];
 
@@ -69,6 +75,8 @@ impl Family {
             Family::PartyTx => "party_tx",
             Family::Sessions => "sessions",
             Family::Cursors => "cursors",
+            Family::Receipts => "receipts",
+            Family::Inflight => "inflight",
             Family::Presence => "presence",
         }
     }

@@ -145,7 +145,7 @@ pub(crate) fn transaction_of_party_tx(mut key: &[u8]) -> Option<TxId> {
     TxId::new(&take_text(&mut key)?).ok()
 }
 
-/// `sessions`, and all keys of one session in `cursors`.
+/// `sessions`, and all keys of one session in `cursors`, `receipts` and `inflight`.
 pub(crate) fn session(session: &SessionKey) -> Vec<u8> {
     let mut key = party(&session.party);
     push_text(&mut key, &session.client_id);
@@ -157,6 +157,20 @@ pub(crate) fn cursor(of: &SessionKey, tx: &TxId) -> Vec<u8> {
     let mut key = session(of);
     push_text(&mut key, tx.as_str());
     key
+}
+
+/// `receipts` and `inflight`.
+pub(crate) fn packet(of: &SessionKey, packet_id: u16) -> Vec<u8> {
+    let mut key = session(of);
+    key.extend_from_slice(&packet_id.to_be_bytes());
+    key
+}
+
+/// The packet identifier of a key of `receipts` or `inflight`.
+pub(crate) fn packet_id_of(mut key: &[u8]) -> Option<u16> {
+    take_text(&mut key)?;
+    take_text(&mut key)?;
+    Some(u16::from_be_bytes(key.try_into().ok()?))
 }
 
 /// The transaction of a key of `cursors`.
@@ -196,6 +210,7 @@ mod tests {
         assert_eq!(place_of_slot(&slot(&tx, &place)), Some(place));
         assert_eq!(transaction_of_party_tx(&party_tx(&alice, &tx)), Some(tx.clone()));
         assert_eq!(transaction_of_cursor(&cursor(&key, &tx)), Some(tx));
+        assert_eq!(packet_id_of(&packet(&key, 258)), Some(258));
         assert_eq!(party_of(&party(&alice)), Some(alice));
     }
 

@@ -13,7 +13,7 @@ mod tests;
 
 use std::path::Path;
 
-use quorate_domain::{PartyId, Place, SessionKey, Slot, Standing, Transaction, TxId};
+use quorate_domain::{InflightRecord, PartyId, Place, Seq, SessionKey, Slot, Standing, Transaction, TxId};
 use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions};
 use thiserror::Error;
 
@@ -25,11 +25,13 @@ pub(crate) use records::{PresenceValue, Resident, SessionValue};
 use records::{ProgressRecord, decode, decode_slot};
 pub(crate) use shared::SharedStore;
 
-use crate::OpenError;
+use crate::{Identities, OpenError};
 
 /// The layout of keys and records. A store of another version is not opened.
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 2;
 const SCHEMA_KEY: &[u8] = b"schema";
+/// By what the parties of the store are known. A store without it was written before there was a choice: by certificates.
+const IDENTITIES_KEY: &[u8] = b"identities";
 const SESSION_EPOCH_KEY: &[u8] = b"session_epoch";
 
 /// The store failed, or holds what it should not.
@@ -71,13 +73,13 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the store at `path`, or makes one there.
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+    /// Opens the store at `path`, or makes one there, whose parties are known by `identities`.
+    pub(crate) fn open(path: &Path, identities: Identities) -> Result<Self, OpenError> {
         let store = Self { db: families::open(path)? };
-        let version = store.get(Family::Meta, SCHEMA_KEY).map_err(|error| OpenError::Store(error.to_string()))?;
+        let version = store.meta(SCHEMA_KEY)?;
         match version.as_deref() {
-            None => store.write_schema()?,
-            Some(bytes) if bytes == SCHEMA_VERSION.to_be_bytes() => {}
+            None => store.write_marks(identities)?,
+            Some(bytes) if bytes == SCHEMA_VERSION.to_be_bytes() => store.check_identities(identities)?,
             Some(bytes) => {
                 let found = <[u8; 4]>::try_from(bytes).map_or(0, u32::from_be_bytes);
                 return Err(OpenError::Schema { found, expected: SCHEMA_VERSION });
@@ -86,10 +88,30 @@ impl Store {
         Ok(store)
     }
 
-    fn write_schema(&self) -> Result<(), OpenError> {
+    /// One batch: no crash leaves a store that is marked by half.
+    fn write_marks(&self, identities: Identities) -> Result<(), OpenError> {
         let mut batch = Batch::default();
         batch.put(Family::Meta, SCHEMA_KEY.to_vec(), SCHEMA_VERSION.to_be_bytes().to_vec());
+        batch.put(Family::Meta, IDENTITIES_KEY.to_vec(), identities_mark(identities).to_vec());
         self.write(&batch, true).map_err(|error| OpenError::Store(error.to_string()))
+    }
+
+    fn check_identities(&self, expected: Identities) -> Result<(), OpenError> {
+        let mark = self.meta(IDENTITIES_KEY)?;
+        let known = [Identities::Certificates, Identities::DangerAnonymous];
+        let found = match &mark {
+            None => Some(Identities::Certificates),
+            Some(mark) => known.into_iter().find(|&identities| identities_mark(identities) == &mark[..]),
+        };
+        match found {
+            Some(found) if found == expected => Ok(()),
+            Some(found) => Err(OpenError::Identities { found, expected }),
+            None => Err(OpenError::Store("its mark of identities is not one that this program knows".to_owned())),
+        }
+    }
+
+    fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, OpenError> {
+        self.get(Family::Meta, key).map_err(|error| OpenError::Store(error.to_string()))
     }
 
     /// A whole transaction.
@@ -149,11 +171,33 @@ impl Store {
     }
 
     /// The cursors of a session.
-    pub(crate) fn cursors(&self, key: &SessionKey) -> Result<Vec<(TxId, quorate_domain::Seq)>, StoreFault> {
+    pub(crate) fn cursors(&self, key: &SessionKey) -> Result<Vec<(TxId, Seq)>, StoreFault> {
         let prefix = keys::session(key);
         self.scan(Family::Cursors, &prefix, &keys::end_of(&prefix), usize::MAX, |key, value| {
             let tx = keys::transaction_of_cursor(key).ok_or(StoreFault::Corrupt { kind: "key of a cursor" })?;
             Ok(Some((tx, decode("cursor", value)?)))
+        })
+    }
+
+    /// The receipt of one publish of a session.
+    pub(crate) fn receipt(&self, key: &SessionKey, packet_id: u16) -> Result<Option<Seq>, StoreFault> {
+        let value = self.get(Family::Receipts, &keys::packet(key, packet_id))?;
+        value.map(|value| decode("receipt", &value)).transpose()
+    }
+
+    /// The packet identifiers of all receipts of a session, in order.
+    pub(crate) fn receipts(&self, key: &SessionKey) -> Result<Vec<u16>, StoreFault> {
+        let prefix = keys::session(key);
+        self.scan(Family::Receipts, &prefix, &keys::end_of(&prefix), usize::MAX, |key, _| {
+            keys::packet_id_of(key).map(Some).ok_or(StoreFault::Corrupt { kind: "key of a receipt" })
+        })
+    }
+
+    /// The deliveries of a session at QoS 2, in the order of their packet identifiers.
+    pub(crate) fn inflight(&self, key: &SessionKey) -> Result<Vec<InflightRecord>, StoreFault> {
+        let prefix = keys::session(key);
+        self.scan(Family::Inflight, &prefix, &keys::end_of(&prefix), usize::MAX, |_, value| {
+            decode("delivery", value).map(Some)
         })
     }
 
@@ -219,5 +263,12 @@ impl Store {
             taken.extend(take(&key, &value)?);
         }
         Ok(taken)
+    }
+}
+
+fn identities_mark(identities: Identities) -> &'static [u8] {
+    match identities {
+        Identities::Certificates => b"certificates",
+        Identities::DangerAnonymous => b"danger_anonymous",
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quorate_domain::{
-    Author, LogMessage, MessageProperties, Place, Progress, Seq, SessionRecord, Slot, Transaction, TxId, TxTopic,
+    Author, LogMessage, MessageProperties, Place, Progress, Qos, Seq, SessionRecord, Slot, Transaction, TxId, TxTopic,
     UnixMs,
 };
 use serde::de::DeserializeOwned;
@@ -16,6 +16,7 @@ pub(crate) struct LogHead {
     pub(crate) at: UnixMs,
     pub(crate) place: Place,
     pub(crate) from: Option<Author>,
+    pub(crate) qos: Qos,
     pub(crate) properties: MessageProperties,
     /// For each addressee, as its index in the members of the charter, the message before it that it was sent.
     pub(crate) prevs: Vec<(u8, Seq)>,
@@ -73,6 +74,7 @@ pub(crate) fn encode_message(message: &LogMessage, prevs: Vec<(u8, Seq)>) -> Vec
         at: message.at,
         place: message.topic.place.clone(),
         from: message.from.clone(),
+        qos: message.qos,
         properties: message.properties.clone(),
         prevs,
     };
@@ -94,6 +96,7 @@ impl LogHead {
             at: self.at,
             topic: TxTopic { tx: tx.clone(), place: self.place },
             from: self.from,
+            qos: self.qos,
             properties: self.properties,
             payload: Bytes::copy_from_slice(payload),
         }
@@ -118,6 +121,7 @@ mod tests {
             at: UnixMs(34),
             topic: "tx/01JD3W8QK7V9N2M4/p2p/1/alice/bob".parse().expect("a valid topic"),
             from: Some(Author { party: PartyId::new("alice").expect("valid"), certificate: Sha256::of(b"c") }),
+            qos: Qos::AtLeastOnce,
             properties: MessageProperties {
                 payload_format_indicator: Some(true),
                 content_type: Some("text".to_owned()),

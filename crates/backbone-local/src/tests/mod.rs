@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_backbone::{Append, Appended, Backbone, ReadLimit, suite};
-use quorate_domain::{Addressed, Author, MessageProperties, PartyId, Refusal, Seq, SessionKey, Sha256, TxId};
+use quorate_domain::{Addressed, Author, MessageProperties, PartyId, Qos, Refusal, Seq, SessionKey, Sha256, TxId};
 use tempfile::TempDir;
 
-use crate::{Durability, LocalBackbone, LocalOptions, Movement};
+use crate::{Durability, Identities, LocalBackbone, LocalOptions, Movement};
 
 /// How long a test waits for what must happen.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -56,6 +56,7 @@ fn directory() -> TempDir {
 fn options(path: &Path) -> LocalOptions {
     LocalOptions {
         path: path.to_owned(),
+        identities: Identities::Certificates,
         durability: Durability::Fsync,
         rules: suite::open_rules(),
         movement: Movement::Lanes { count: 2 },
@@ -103,7 +104,9 @@ fn append(tx: &TxId, from: &str, rest: &str, payload: impl Into<Bytes>) -> Appen
         topic: format!("tx/{tx}/{rest}").parse().expect("a valid topic"),
         author: Author { party: party(from), certificate: Sha256::of(from.as_bytes()) },
         payload: payload.into(),
+        qos: Qos::AtLeastOnce,
         properties: MessageProperties::default(),
+        receipt: None,
     }
 }
 

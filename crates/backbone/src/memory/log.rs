@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use quorate_domain::{
-    Addressed, Closer, CreationRules, Delivery, LogMessage, LogPage, MessageProperties, Offer, PartyId, Place, Refusal,
-    Seq, Sha256, Slot, Standing, Transaction, TxId, TxTopic, Verdict, may_hear,
+    Addressed, Closer, CreationRules, Delivery, LogMessage, LogPage, MessageProperties, Offer, PartyId, Place, Qos,
+    Refusal, Seq, Sha256, Slot, Standing, Transaction, TxId, TxTopic, Verdict, may_hear,
 };
 
 use super::presence::MemoryPresence;
+use super::sessions::MemorySessions;
 use super::{SEQ_STEP, now};
 use crate::{
     Append, Appended, ChangedTransactions, Completion, JournalEntry, Mailboxes, Presence, ReadLimit, Registry,
@@ -22,6 +23,7 @@ pub(super) struct MemoryLog {
     rooms: Mutex<BTreeMap<TxId, Room>>,
     mailboxes: Arc<Mailboxes>,
     presence: Arc<MemoryPresence>,
+    sessions: Arc<MemorySessions>,
     changed: Arc<ChangedTransactions>,
 }
 
@@ -38,15 +40,26 @@ struct Entry {
 }
 
 impl MemoryLog {
-    pub(super) fn new(rules: CreationRules, mailboxes: Arc<Mailboxes>, presence: Arc<MemoryPresence>) -> Self {
-        Self { rules, rooms: Mutex::default(), mailboxes, presence, changed: Arc::new(ChangedTransactions::new()) }
+    pub(super) fn new(
+        rules: CreationRules,
+        mailboxes: Arc<Mailboxes>,
+        presence: Arc<MemoryPresence>,
+        sessions: Arc<MemorySessions>,
+    ) -> Self {
+        let changed = Arc::new(ChangedTransactions::new());
+        Self { rules, rooms: Mutex::default(), mailboxes, presence, sessions, changed }
     }
 
     fn rooms(&self) -> MutexGuard<'_, BTreeMap<TxId, Room>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn decide(&self, append: Append) -> Result<Appended, Refusal> {
+    fn decide(&self, mut append: Append) -> Result<Appended, Refusal> {
+        let Some(receipt) = append.receipt.take() else { return self.decide_message(append) };
+        self.sessions.receive(&receipt, || self.decide_message(append))
+    }
+
+    fn decide_message(&self, append: Append) -> Result<Appended, Refusal> {
         let mut rooms = self.rooms();
         let offer = Offer { topic: &append.topic, from: &append.author.party, payload: &append.payload, now: now() };
         let tx = append.topic.tx.clone();
@@ -90,6 +103,7 @@ impl MemoryLog {
                 at: room.next_at(),
                 topic: append.topic,
                 from: Some(append.author),
+                qos: append.qos,
                 properties: append.properties,
                 payload: append.payload,
             },
@@ -111,6 +125,7 @@ impl MemoryLog {
                 at: room.next_at(),
                 topic: TxTopic { tx, place: Place::State },
                 from: None,
+                qos: Qos::ExactlyOnce,
                 properties: MessageProperties::default(),
                 payload: document.to_bytes(),
             },

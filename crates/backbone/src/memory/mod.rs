@@ -21,11 +21,12 @@ pub const SEQ_STEP: u64 = 7;
 pub fn memory_backbone(rules: CreationRules) -> Backbone {
     let mailboxes = Arc::new(Mailboxes::new());
     let presence = Arc::new(presence::MemoryPresence::new());
-    let log = Arc::new(log::MemoryLog::new(rules, mailboxes.clone(), presence.clone()));
+    let sessions = Arc::new(sessions::MemorySessions::default());
+    let log = Arc::new(log::MemoryLog::new(rules, mailboxes.clone(), presence.clone(), sessions.clone()));
     Backbone {
         log: log.clone(),
         registry: log,
-        sessions: Arc::new(sessions::MemorySessions::default()),
+        sessions,
         presence,
         fanout: Arc::new(MemoryFanout(mailboxes)),
         health: Arc::new(AlwaysReady),

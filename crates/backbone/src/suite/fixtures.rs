@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_domain::{
-    Addressed, Author, CreationRules, Delivery, LogPage, MessageProperties, PartyId, Refusal, Seq, SessionKey, Sha256,
+    Addressed, Author, CreationRules, Delivery, LogPage, MessageProperties, PartyId, Qos, Refusal, Seq, SessionKey, Sha256,
     TransactionRule, TxId, TxTopic, UnixMs,
 };
 
@@ -56,7 +56,9 @@ pub(super) fn append(tx: &TxId, from: &str, rest: &str, payload: impl Into<Bytes
         topic: topic(tx, rest),
         author: author(from),
         payload: payload.into(),
+        qos: Qos::AtLeastOnce,
         properties: MessageProperties::default(),
+        receipt: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! against a power cut is left to the tests of the implementation.
 
 mod fixtures;
+pub mod handshakes;
 pub mod live;
 pub mod log;
 pub mod presence;
@@ -56,9 +57,19 @@ where
         sessions::what_was_saved_is_found_again,
         sessions::a_clean_start_forgets,
         sessions::an_expired_session_is_forgotten,
-        sessions::a_resumed_session_is_not_away,
+        sessions::a_take_over_says_how_long_a_session_lasts,
         sessions::a_removed_session_is_gone_and_its_epoch_stays_used,
         sessions::sessions_of_two_parties_with_one_client_id_are_two,
+        handshakes::a_publish_with_a_receipt_enters_the_log_once,
+        handshakes::a_receipt_lasts_until_it_is_released,
+        handshakes::a_refusal_leaves_no_receipt,
+        handshakes::a_repeated_slot_has_its_receipt,
+        handshakes::a_take_over_fences_receipts_and_steps,
+        handshakes::a_take_over_in_the_middle_of_queued_publishes_divides_them,
+        handshakes::a_clean_start_and_an_end_forget_handshakes,
+        handshakes::receipts_of_two_sessions_are_two,
+        handshakes::steps_of_deliveries_are_found_again,
+        handshakes::what_is_settled_goes_with_the_cursors_that_passed_it,
         presence::epochs_grow_with_each_arrival,
         presence::a_party_is_present_while_one_session_is,
         presence::parties_are_listed_in_pages,

@@ -1,9 +1,11 @@
 //! Sessions between connections.
 
-use quorate_domain::{Seq, SessionExpiry, SessionKey, SessionRecord, SubscriptionRecord, TxId};
+use quorate_domain::{
+    CursorMoves, Seq, SessionExpiry, SessionKey, SessionRecord, StoredSession, SubscriptionRecord, TxId,
+};
 
 use super::fixtures::{ms, session, soon, tx};
-use crate::{Backbone, SaveError, Start, StoredSession, TakenOver};
+use crate::{Backbone, SaveError, Start, TakenOver};
 
 fn record(filter: &str, expiry: SessionExpiry, disconnected_at: Option<u64>) -> SessionRecord {
     SessionRecord {
@@ -17,13 +19,15 @@ fn record(filter: &str, expiry: SessionExpiry, disconnected_at: Option<u64>) -> 
             retain_handling: 2,
             identifier: Some(7),
             starts: vec![(tx("subscribed"), Seq(3))],
+            backfilled_to: vec![(tx("backfilled"), Seq(5))],
         }],
         ..SessionRecord::default()
     }
 }
 
 async fn take_over(backbone: &Backbone, key: &SessionKey, start: Start, now: u64) -> TakenOver {
-    soon(backbone.sessions.take_over(key, start, ms(now))).await.expect("the session is taken over")
+    let taken_over = backbone.sessions.take_over(key, start, SessionExpiry::Never, ms(now));
+    soon(taken_over).await.expect("the session is taken over")
 }
 
 async fn save(backbone: &Backbone, key: &SessionKey, epoch: u64, record: &SessionRecord) -> Result<(), SaveError> {
@@ -37,8 +41,8 @@ async fn save_cursor(
     tx: &TxId,
     seq: Option<Seq>,
 ) -> Result<(), SaveError> {
-    let cursors = [(tx.clone(), seq)];
-    soon(backbone.sessions.save_cursors(key, epoch, &cursors)).await
+    let moves = CursorMoves { cursors: vec![(tx.clone(), seq)], ..CursorMoves::default() };
+    soon(backbone.sessions.save_cursors(key, epoch, &moves)).await
 }
 
 /// After a take-over nothing that the owner before writes counts.
@@ -71,9 +75,7 @@ pub async fn what_was_saved_is_found_again(backbone: Backbone) {
     }
     save_cursor(&backbone, &key, owner.epoch, &second, None).await.expect("deleted");
     let again = take_over(&backbone, &key, Start::Resume, 2_000).await;
-    // Connected again: it is not away any more.
-    let record = SessionRecord { disconnected_at: None, ..kept };
-    let expected = StoredSession { record, cursors: vec![(first, Seq(8))] };
+    let expected = StoredSession { record: kept, cursors: vec![(first, Seq(8))], ..StoredSession::default() };
     assert_eq!(again.stored, Some(expected));
 }
 
@@ -108,16 +110,21 @@ pub async fn an_expired_session_is_forgotten(backbone: Backbone) {
     }
 }
 
-/// A session that was resumed and whose broker was then killed has not been away since its earlier end.
-pub async fn a_resumed_session_is_not_away(backbone: Backbone) {
+/// What a CONNECT says of the expiry holds from the take-over on, also if nothing is ever saved and no end is recorded.
+pub async fn a_take_over_says_how_long_a_session_lasts(backbone: Backbone) {
     let key = session("alice", "phone");
-    let owner = take_over(&backbone, &key, Start::Clean, 0).await;
-    let away = record("tx/#", SessionExpiry::After(5), Some(1_000));
-    save(&backbone, &key, owner.epoch, &away).await.expect("the owner saves");
-    assert!(take_over(&backbone, &key, Start::Resume, 2_000).await.stored.is_some());
-    // No end is recorded: the broker was killed, long after.
-    let next = take_over(&backbone, &key, Start::Resume, 1_000_000).await;
-    assert_eq!(next.stored.expect("it goes on").record.disconnected_at, None);
+    let take_over = async |expiry, now| {
+        let taken_over = backbone.sessions.take_over(&key, Start::Resume, expiry, ms(now));
+        soon(taken_over).await.expect("the session is taken over")
+    };
+    assert_eq!(take_over(SessionExpiry::AtDisconnect, 0).await.stored, None);
+    assert_eq!(take_over(SessionExpiry::After(5), 0).await.stored, None, "the one before ended with its connection");
+    let owner = take_over(SessionExpiry::After(5), 90_000).await;
+    assert!(owner.stored.is_some(), "no end of its connection is recorded");
+    save(&backbone, &key, owner.epoch, &record("tx/#", SessionExpiry::After(5), Some(100_000))).await.expect("saved");
+    assert!(take_over(SessionExpiry::After(5), 101_000).await.stored.is_some());
+    assert!(take_over(SessionExpiry::AtDisconnect, 900_000).await.stored.is_some(), "the old end counts no more");
+    assert_eq!(take_over(SessionExpiry::Never, 900_001).await.stored, None);
 }
 
 /// Nothing is left of a removed session, and an owner from before cannot pass for a later one.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use quorate_backbone::{Completed, Mailbox, ReadLimit, SaveError, StoredSession};
+use quorate_backbone::{Completed, Mailbox, ReadLimit, SaveError};
 use quorate_domain::{Author, Delivery, SessionKey};
 use quorate_session::{CloseCause, Effect, Fault, Hello, Limits, SendRoom, Session};
 use quorate_wire::{DecodeError, Decoder, Disconnect, Packet, Version};
@@ -23,7 +23,7 @@ use super::opening::Taken;
 use super::socket::{Reading, Socket, SocketEvent, WRITE_STALL_LIMIT};
 use crate::clock::unix_now;
 use crate::draining::Draining;
-use crate::effects::{Answer, Dealings, log_not_stored};
+use crate::effects::{Accepted, Answer, Dealings, log_not_stored};
 use crate::live::Seat;
 use crate::metrics::Held;
 
@@ -89,13 +89,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (key, version) = (hello.key().clone(), hello.version());
         let (completed, completions) = mpsc::channel(limits.pending_publishes_max());
         let dealings = Dealings::new(shared.backbone.clone(), author, key.clone(), taken.epoch, completed);
-        let stored = taken.stored.map(|StoredSession { record, cursors }| (record, cursors));
-        tracing::info!(version = ?version, resumed = stored.is_some(), "connected");
+        tracing::info!(version = ?version, resumed = taken.stored.is_some(), "connected");
         Self {
             socket,
             decoder,
             version,
-            session: hello.accept(stored, Duration::ZERO),
+            session: hello.accept(taken.stored, Duration::ZERO),
             origin: Instant::now(),
             deadlines_from: Instant::now(),
             send_room: SendRoom::Open,
@@ -183,8 +182,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn carry_out(&mut self, effect: Effect) -> Result<(), Ending> {
         match effect {
             Effect::Send(packet) => self.send(&packet)?,
-            Effect::Append { token, topic, payload, properties } => {
-                self.dealings.append(token, topic, payload, properties);
+            Effect::Append { token, topic, payload, qos, receipt, properties } => {
+                self.dealings.append(token, Accepted { topic, payload, qos, receipt, properties });
             }
             Effect::LookUp { scopes } => self.dealings.look_up(scopes),
             Effect::ReadStandings => self.dealings.read_standings(),
@@ -193,7 +192,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Effect::ReadState { tx } => self.dealings.read_state(tx),
             Effect::Save(record) => self.dealings.save(record),
-            Effect::SaveCursors(cursors) => self.dealings.save_cursors(cursors),
+            Effect::Hold(records) => self.dealings.hold(records),
+            Effect::Release(packet_ids) => self.dealings.release(packet_ids),
+            Effect::SaveCursors(moves) => self.dealings.save_cursors(moves),
             Effect::Remove => self.dealings.remove(),
             Effect::Close(cause) => return Err(Ending::Closed(cause)),
         }
@@ -308,12 +309,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Answer::Standings(result) => self.session.handle_standings(result),
             Answer::LogPage { tx, result } => self.session.handle_log_page(&tx, result),
             Answer::State { tx, result } => self.session.handle_state(&tx, result),
-            Answer::Saved(Ok(())) => self.session.handle_saved(Ok(())),
             // Another broker took the session over; there the client is connected now.
-            Answer::Saved(Err(SaveError::Superseded)) | Answer::NotStored(SaveError::Superseded) => {
-                self.session.handle_take_over();
+            Answer::Saved(Err(SaveError::Superseded))
+            | Answer::Held(Err(SaveError::Superseded))
+            | Answer::Released(Err(SaveError::Superseded))
+            | Answer::CursorsNotStored(SaveError::Superseded)
+            | Answer::NotStored(SaveError::Superseded) => self.session.handle_take_over(),
+            Answer::Saved(result) => self.session.handle_saved(result.map_err(not_kept)),
+            Answer::Held(result) => self.session.handle_held(result.map_err(not_kept)),
+            Answer::Released(result) => self.session.handle_released(result.map_err(not_kept)),
+            Answer::CursorsNotStored(error) => {
+                log_not_stored(&error);
+                self.session.handle_cursors_lost();
             }
-            Answer::Saved(Err(error)) => self.session.handle_saved(Err(Fault(error.to_string()))),
             Answer::NotStored(error) => log_not_stored(&error),
         }
     }
@@ -344,4 +352,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             tracing::error!(%error, "the goodbye cannot be encoded");
         }
     }
+}
+
+/// What was not kept, as the session hears it.
+fn not_kept(error: SaveError) -> Fault {
+    Fault(error.to_string())
 }

@@ -1,10 +1,13 @@
 //! One connection without TLS, over an in-process pipe and in virtual time: what needs a clock.
 
 use std::io;
+use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use quorate_backbone::memory::memory_backbone;
-use quorate_domain::{CreationRules, PartyId, Sha256, TransactionRule};
+use quorate_domain::{CreationRules, PartyId, TransactionRule};
+use quorate_identity::authority::Authority;
+use quorate_identity::{DangerAnonymous, Peer, peer_of_chain};
 use quorate_wire::{
     Connect, ConnectProperties, Decoder, Packet, Publish, PublishProperties, QoS, ReasonCode, RetainHandling,
     Subscribe, SubscribeFilter, Version,
@@ -13,15 +16,32 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use super::running::OUT_BYTES_MAX;
 use super::socket::WRITE_STALL_LIMIT;
 use super::*;
+use crate::live::ListenerNumber;
+
+mod parties;
 
 /// What the pipe holds in each direction: less than one large message.
 const PIPE_BYTES: usize = 64 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const CONNECTIONS_PER_PARTY_MAX: usize = 2;
+
+/// What a handshake would give: nothing else makes a [`Peer`].
+fn peer(party: &str) -> Peer {
+    static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        Authority::create(folder.path()).unwrap()
+    });
+    let issued = AUTHORITY.issue_party(party, 30).unwrap();
+    peer_of_chain(&[CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap()]).unwrap()
+}
 
 struct Stage {
     shared: Arc<Shared>,
@@ -30,6 +50,7 @@ struct Stage {
 
 struct Client {
     pipe: DuplexStream,
+    version: Version,
     decoder: Decoder,
     read: BytesMut,
     connection: JoinHandle<()>,
@@ -51,14 +72,24 @@ impl Stage {
 
     /// A connection whose client has said nothing.
     fn dial(&self, party: &str) -> Client {
+        self.dial_as(Identification::Certificate(peer(party)), Version::V5)
+    }
+
+    /// A connection to a listener that believes every client.
+    fn dial_danger(&self, version: Version) -> Client {
+        let danger = DangerAnonymous::on("127.0.0.1:1883".parse().unwrap()).unwrap();
+        self.dial_as(Identification::DangerAnonymous(danger), version)
+    }
+
+    fn dial_as(&self, identification: Identification, version: Version) -> Client {
         let (pipe, far_side) = duplex(PIPE_BYTES);
-        let author = Author { party: PartyId::new(party).unwrap(), certificate: Sha256::of(party.as_bytes()) };
         let shared = Arc::clone(&self.shared);
         let connection = tokio::spawn(async move {
-            let terms = Terms { connect_timeout: CONNECT_TIMEOUT, limits: Limits::default() };
-            converse(far_side, author, &terms, shared).await;
+            let party_room = PartyRoom { listener: ListenerNumber(0), connections_max: CONNECTIONS_PER_PARTY_MAX };
+            let terms = Terms { connect_timeout: CONNECT_TIMEOUT, party_room, limits: Limits::default() };
+            converse(far_side, identification, &terms, shared).await;
         });
-        Client { pipe, decoder: Decoder::client(Version::V5, 4 << 20), read: BytesMut::new(), connection }
+        Client { pipe, version, decoder: Decoder::client(version, 4 << 20), read: BytesMut::new(), connection }
     }
 
     async fn connect(&self, party: &str, keep_alive_s: u16) -> Client {
@@ -73,7 +104,7 @@ impl Stage {
 impl Client {
     async fn send(&mut self, packet: &Packet) {
         let mut bytes = BytesMut::new();
-        quorate_wire::encode(packet, Version::V5, &mut bytes).unwrap();
+        quorate_wire::encode(packet, self.version, &mut bytes).unwrap();
         self.pipe.write_all(&bytes).await.unwrap();
     }
 

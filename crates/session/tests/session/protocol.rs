@@ -244,11 +244,11 @@ fn filters_are_granted_or_refused_one_by_one() {
     logs.create(1, &["alice", "bob"].map(party));
     logs.create(2, &["bob", "carol"].map(party));
     let cases = [
-        ("tx/transaction-000001/#", ReasonCode::GrantedQoS1),
+        ("tx/transaction-000001/#", ReasonCode::GrantedQoS2),
         ("tx/transaction-000002/#", ReasonCode::NotAuthorized),
         ("tx/transaction-000009/#", ReasonCode::NotAuthorized),
-        ("tx/+/p2p/#", ReasonCode::GrantedQoS1),
-        ("party/alice/inbox", ReasonCode::GrantedQoS1),
+        ("tx/+/p2p/#", ReasonCode::GrantedQoS2),
+        ("party/alice/inbox", ReasonCode::GrantedQoS2),
         ("party/bob/inbox", ReasonCode::NotAuthorized),
         ("#", ReasonCode::NotAuthorized),
         ("+/+/#", ReasonCode::NotAuthorized),
@@ -295,7 +295,7 @@ fn a_durable_subscription_is_stored_before_it_is_acknowledged() {
     let mut alice = connected("alice");
     alice.subscribe("tx/+/#", RetainHandling::SendAtSubscribe, 1);
     assert!(alice.answer(&logs));
-    assert!(matches!(alice.calls.front(), Some(Call::Save)));
+    assert!(matches!(alice.calls.front(), Some(Call::Save(_))));
     assert!(!alice.sent.iter().any(|packet| matches!(packet, Packet::SubAck(_))));
     alice.answer(&logs);
     assert_eq!(suback(&alice), [ReasonCode::GrantedQoS1]);
@@ -493,7 +493,7 @@ fn connack_announces_what_was_agreed() {
     assert_eq!(properties.server_keep_alive_s, Some(3_600));
     assert_eq!(properties.session_expiry_interval_s, Some(30 * 24 * 3_600));
     assert_eq!(properties.receive_maximum.map(|maximum| maximum.get()), Some(4));
-    assert_eq!(properties.maximum_qos, Some(QoS::AtLeastOnce));
+    assert_eq!(properties.maximum_qos, None, "every QoS is served");
 }
 
 #[test]

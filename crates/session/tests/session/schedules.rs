@@ -1,17 +1,20 @@
 //! Random schedules: publishes, lost live copies, slow reads, cut links, killed brokers, late subscriptions. Whatever
-//! happens, each subscription hears all that it may hear, in `Seq` order, and nothing else.
+//! happens, each subscription hears all that it may hear, in `Seq` order, and nothing else; what was published at QoS 2 is
+//! in its log once, and is heard once by those who subscribed at QoS 2.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::world::*;
-use quorate_domain::{Delivery, FilterClass, PartyId, Place, Round, Seq, TxFilter, TxId, TxTopic, classify_filter};
+use quorate_domain::{
+    Delivery, FilterClass, PartyId, Place, Qos, Round, Seq, TxFilter, TxId, TxTopic, classify_filter,
+};
 use quorate_session::SendRoom;
-use quorate_wire::{Packet, PacketId, RetainHandling, Unsubscribe};
+use quorate_wire::{Packet, PacketId, QoS, RetainHandling, Unsubscribe};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 10_000;
 const STEPS: usize = 250;
 const FILTERS: [&str; 5] =
     ["tx/+/#", "tx/+/p2p/#", "tx/+/manifest", "tx/+/broadcast/+/alice", "tx/transaction-000001/#"];
@@ -19,6 +22,7 @@ const FILTERS: [&str; 5] =
 /// A subscription that a client holds: from which delivery on it counts.
 struct Held {
     identifier: u32,
+    qos: QoS,
     heard_from: usize,
     /// Retain Handling 2: the heads at the subscribe, up to which it hears nothing.
     starts: BTreeMap<TxId, Seq>,
@@ -32,6 +36,8 @@ struct Play {
     next_identifier: u32,
     next_round: usize,
     dropped: Vec<bool>,
+    /// What was published over MQTT, each with a payload of its own.
+    published: Vec<(String, QoS)>,
 }
 
 impl Play {
@@ -47,6 +53,7 @@ impl Play {
             next_identifier: 0,
             next_round: 0,
             dropped,
+            published: Vec::new(),
         };
         play.logs.create(1, &["alice", "bob", "carol"].map(party));
         play
@@ -56,7 +63,8 @@ impl Play {
         let who = self.rng.gen_range(0..self.endpoints.len());
         let connected = self.endpoints[who].session.is_some();
         match self.rng.gen_range(0..100) {
-            0..=24 => self.say(),
+            0..=14 => self.say(),
+            15..=24 if connected => self.publish(who),
             25..=26 if self.logs.0.len() < 5 => self.create(),
             27..=34 if !connected => self.connect(who),
             35..=41 if connected => self.subscribe(who),
@@ -72,7 +80,7 @@ impl Play {
                 self.endpoints[who].input(|session, now| session.handle_deadline(now));
             }
             57..=79 if connected => {
-                self.endpoints[who].answer(&self.logs);
+                self.answer(who);
             }
             _ if connected => {
                 self.endpoints[who].acknowledge();
@@ -101,8 +109,31 @@ impl Play {
         } else {
             Place::Broadcast { round, from: from.clone() }
         };
-        let seq = self.logs.append(&tx, &from, place, "said".into());
+        let qos = *[Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce].choose(&mut self.rng).unwrap();
+        let seq = self.logs.append_at(qos, &tx, &from, place, "said".into());
         self.spread(&tx, seq);
+    }
+
+    /// A client says something over MQTT, and says it again until it knows that it was taken.
+    fn publish(&mut self, who: usize) {
+        if !self.endpoints[who].client.may_publish() {
+            return;
+        }
+        self.next_round += 1;
+        let qos = if self.rng.gen_bool(0.7) { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+        let (tx, party) = (tx_id(1), self.endpoints[who].party.clone());
+        let payload = format!("published {}", self.next_round);
+        let topic = format!("tx/{tx}/broadcast/p{}/{party}", self.next_round);
+        self.endpoints[who].publish(&topic, qos, &payload);
+        self.published.push((payload, qos));
+    }
+
+    fn answer(&mut self, who: usize) -> bool {
+        let (answered, entered) = self.endpoints[who].answer_in(&mut self.logs);
+        if let Some((tx, seq)) = entered {
+            self.spread(&tx, seq);
+        }
+        answered
     }
 
     /// Live copies, of which some are lost; the loss is noticed some time later.
@@ -138,43 +169,57 @@ impl Play {
         if !self.endpoints[who].session().wants_packets() || self.held[who].contains_key(filter) {
             return;
         }
+        // Nothing of its own enters a log between the heads that are noted here and those that the look-up finds.
+        while self.answer(who) {}
         self.next_identifier += 1;
         let identifier = self.next_identifier;
         let retain_handling =
             if self.rng.gen_bool(0.3) { RetainHandling::DoNotSend } else { RetainHandling::SendIfNew };
         let heads = self.logs.0.iter().map(|(tx, log)| (tx.clone(), log.head()));
         let starts = if retain_handling == RetainHandling::DoNotSend { heads.collect() } else { BTreeMap::new() };
-        self.endpoints[who].subscribe(filter, retain_handling, identifier);
+        let qos = if self.rng.gen_bool(0.6) { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+        self.endpoints[who].subscribe_at(qos, filter, retain_handling, identifier);
         // Granted before anything else happens: whether an unanswered SUBSCRIBE holds is nobody's promise.
         while !self.endpoints[who].session().wants_packets() {
-            assert!(self.endpoints[who].answer(&self.logs));
+            assert!(self.answer(who));
         }
         let heard_from = self.endpoints[who].heard.len();
-        self.held[who].insert(filter, Held { identifier, heard_from, starts });
+        self.held[who].insert(filter, Held { identifier, qos, heard_from, starts });
     }
 
     fn unsubscribe(&mut self, who: usize) {
         let Some(filter) = self.held[who].keys().next().copied() else { return };
-        if !self.endpoints[who].session().wants_packets() {
-            return;
-        }
+        // What is under way is completed first: a delivery that was begun is not begun anew by a later subscription.
+        self.settle(who);
         self.endpoints[who].packet(Packet::Unsubscribe(Unsubscribe {
             packet_id: PacketId::MIN,
             user_properties: Vec::new(),
             filters: vec![filter.into()],
         }));
         while !self.endpoints[who].session().wants_packets() {
-            assert!(self.endpoints[who].answer(&self.logs));
+            assert!(self.answer(who));
         }
         self.held[who].remove(filter);
     }
 
     fn end(&mut self, who: usize) {
+        // Some of the appends that are under way are taken, and their answers lost.
+        while self.rng.gen_bool(0.7) {
+            let Some((tx, seq)) = self.endpoints[who].commit_unheard(&mut self.logs) else { break };
+            self.spread(&tx, seq);
+        }
         if self.rng.gen_bool(0.5) {
             self.endpoints[who].lose_connection();
         } else {
-            self.endpoints[who].kill();
+            let lost = self.rng.gen_range(0..10);
+            self.endpoints[who].kill(lost);
         }
+    }
+
+    /// Nothing of this endpoint is under way any more.
+    fn settle(&mut self, who: usize) {
+        self.endpoints[who].input(|session, _| session.set_send_room(SendRoom::Open));
+        while self.answer(who) || self.endpoints[who].acknowledge() {}
     }
 
     /// Everybody comes back, nothing is lost any more.
@@ -183,17 +228,21 @@ impl Play {
             if self.endpoints[who].session.is_none() {
                 self.connect(who);
             }
-            let logs = &self.logs;
-            let endpoint = &mut self.endpoints[who];
-            endpoint.input(|session, _| session.set_send_room(SendRoom::Open));
-            endpoint.input(|session, _| session.handle_delivery(Delivery::Behind));
+            self.settle(who);
+        }
+        for who in 0..self.endpoints.len() {
+            self.endpoints[who].input(|session, _| session.handle_delivery(Delivery::Behind));
             for _ in 0..3 {
-                endpoint.settle(logs);
+                self.settle(who);
+                let endpoint = &mut self.endpoints[who];
                 endpoint.now += std::time::Duration::from_secs(1);
                 endpoint.input(|session, now| session.handle_deadline(now));
             }
-            endpoint.settle(logs);
+            self.settle(who);
+            let endpoint = &self.endpoints[who];
             assert_eq!(endpoint.closed, None);
+            assert!(endpoint.client.is_idle(), "{} has something under way", endpoint.party);
+            assert_eq!(endpoint.stored.receipts.len() + endpoint.stored.inflight.len(), 0, "{}", endpoint.party);
         }
     }
 
@@ -207,8 +256,36 @@ impl Play {
                     let expected = self.expected(&endpoint.party, &parsed, tx, start);
                     let first: Vec<Seq> = first_occurrences(&heard);
                     assert_eq!(first, expected, "{} {filter} {tx}", endpoint.party);
+                    if held.qos == QoS::ExactlyOnce {
+                        let twice = self.heard_twice(&heard, tx);
+                        assert_eq!(twice, [] as [Seq; 0], "{} {filter} {tx}", endpoint.party);
+                    }
                 }
             }
+        }
+        self.check_published();
+    }
+
+    /// What came more than once of what was published at QoS 2.
+    fn heard_twice(&self, heard: &[Seq], tx: &TxId) -> Vec<Seq> {
+        let records = self.logs.0[tx].records.iter();
+        let exact: BTreeSet<Seq> = records
+            .filter(|record| record.message.qos == Qos::ExactlyOnce)
+            .map(|record| record.message.seq)
+            .collect();
+        let mut seen = BTreeSet::new();
+        heard.iter().copied().filter(|seq| exact.contains(seq) && !seen.insert(*seq)).collect()
+    }
+
+    fn check_published(&self) {
+        let mut times: BTreeMap<&[u8], usize> = BTreeMap::new();
+        for record in self.logs.0.values().flat_map(|log| &log.records) {
+            *times.entry(&record.message.payload[..]).or_default() += 1;
+        }
+        for (payload, qos) in &self.published {
+            let times = times.get(payload.as_bytes()).copied().unwrap_or_default();
+            assert!(times >= 1, "{payload} was lost");
+            assert!(times == 1 || *qos == QoS::AtLeastOnce, "{payload} was stored {times} times");
         }
     }
 

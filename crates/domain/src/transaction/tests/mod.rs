@@ -96,7 +96,8 @@ impl Room {
             self.slots.insert(topic.clone(), slot);
         }
         let from = from.map(|party| Author { party: party.clone(), certificate: Sha256::of(b"certificate") });
-        let message = LogMessage { seq, at: NOW, topic, from, properties: MessageProperties::default(), payload };
+        let (qos, properties) = (Qos::AtLeastOnce, MessageProperties::default());
+        let message = LogMessage { seq, at: NOW, topic, from, qos, properties, payload };
         self.transaction.record(&message);
         self.log.push(message);
     }

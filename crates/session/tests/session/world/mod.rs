@@ -1,6 +1,8 @@
 //! A world without sockets for sessions to live in: logs whose `Seq` advances by 7, a store that keeps what a session
 //! asks it to keep, and a client that remembers what it heard.
 
+mod client;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use bytes::Bytes;
 use quorate_domain::*;
 use quorate_session::*;
 use quorate_wire::*;
+
+use client::Client;
 
 /// Sequence numbers advance by this, so that nothing comes to rely on numbers without gaps.
 const SEQ_STEP: u64 = 7;
@@ -68,6 +72,10 @@ impl Logs {
 
     /// Appends as the committer would: who hears it is the domain's rule, in short.
     pub fn append(&mut self, tx: &TxId, from: &PartyId, place: Place, payload: Bytes) -> Seq {
+        self.append_at(Qos::ExactlyOnce, tx, from, place, payload)
+    }
+
+    pub fn append_at(&mut self, qos: Qos, tx: &TxId, from: &PartyId, place: Place, payload: Bytes) -> Seq {
         let log = self.0.get_mut(tx).unwrap();
         let seq = Seq(log.head().0 + SEQ_STEP);
         let hears = |party: &PartyId| !matches!(&place, Place::P2p { to, .. } if to != party);
@@ -77,6 +85,7 @@ impl Logs {
             at: UnixMs(1_000 + seq.0),
             topic: TxTopic { tx: tx.clone(), place },
             from: Some(Author { party: from.clone(), certificate: Sha256([7; 32]) }),
+            qos,
             properties: MessageProperties::default(),
             payload,
         };
@@ -127,6 +136,32 @@ impl Logs {
 pub struct Stored {
     pub record: Option<SessionRecord>,
     pub cursors: BTreeMap<TxId, Seq>,
+    pub receipts: BTreeMap<u16, Seq>,
+    pub inflight: BTreeMap<u16, InflightRecord>,
+}
+
+impl Stored {
+    fn resume(&self) -> Option<StoredSession> {
+        Some(StoredSession {
+            record: self.record.clone()?,
+            cursors: self.cursors.clone().into_iter().collect(),
+            receipts: self.receipts.keys().copied().collect(),
+            inflight: self.inflight.values().cloned().collect(),
+        })
+    }
+
+    fn keep(&mut self, moves: CursorMoves) {
+        for (tx, cursor) in moves.cursors {
+            match cursor {
+                Some(cursor) => self.cursors.insert(tx, cursor),
+                None => self.cursors.remove(&tx),
+            };
+        }
+        if let Some(record) = &mut self.record {
+            record.move_backfills(&moves.backfills);
+        }
+        self.inflight.retain(|packet_id, _| !moves.settled.contains(packet_id));
+    }
 }
 
 /// One delivery as the client saw it.
@@ -146,8 +181,25 @@ pub enum Call {
     Standings,
     Log { tx: TxId, after: Seq, messages_max: usize },
     State(TxId),
-    Save,
-    Append { token: u64 },
+    /// These three are durable, with all that was written before, once they are answered.
+    Save(Write),
+    Hold(Write),
+    Release(Write),
+    Append {
+        token: u64,
+    },
+}
+
+/// The number of a write to the store.
+pub type Write = u64;
+
+/// An append whose call waits for its answer.
+#[derive(Debug)]
+pub struct Appending {
+    topic: TxTopic,
+    payload: Bytes,
+    qos: Qos,
+    receipt: Option<u16>,
 }
 
 /// One client, its session while connected, and what the store has of it.
@@ -155,9 +207,15 @@ pub struct Endpoint {
     pub party: PartyId,
     pub session: Option<Session>,
     pub stored: Stored,
+    /// What the store had before each write that is not durable yet.
+    before: VecDeque<Stored>,
+    durable: Write,
     pub sent: Vec<Packet>,
     pub heard: Vec<Heard>,
-    pub unacked: VecDeque<PacketId>,
+    pub client: Client,
+    /// What the client is about to say.
+    pub unacked: VecDeque<Packet>,
+    pub appends: VecDeque<Appending>,
     pub calls: VecDeque<Call>,
     pub closed: Option<CloseCause>,
     pub now: Duration,
@@ -202,9 +260,13 @@ impl Endpoint {
             party: party(name),
             session: None,
             stored: Stored::default(),
+            before: VecDeque::new(),
+            durable: 0,
             sent: Vec::new(),
             heard: Vec::new(),
+            client: Client::default(),
             unacked: VecDeque::new(),
+            appends: VecDeque::new(),
             calls: VecDeque::new(),
             closed: None,
             now: Duration::ZERO,
@@ -219,12 +281,35 @@ impl Endpoint {
         if hello.starts_clean() {
             self.stored = Stored::default();
         }
-        let stored =
-            self.stored.record.clone().map(|record| (record, self.stored.cursors.clone().into_iter().collect()));
+        let stored = self.stored.resume();
+        if stored.is_none() {
+            self.stored = Stored::default();
+            self.client = Client::default();
+        }
+        if stored.is_some() || hello.expiry() != SessionExpiry::AtDisconnect {
+            let record = stored.as_ref().map(|stored| stored.record.clone()).unwrap_or_default();
+            self.stored.record = Some(SessionRecord { expiry: hello.expiry(), disconnected_at: None, ..record });
+        }
+        self.durable_to(self.durable + self.before.len() as u64);
         self.session = Some(hello.accept(stored, self.now));
         self.closed = None;
+        self.unacked = self.client.resends();
         self.run();
         Ok(())
+    }
+
+    /// Changes what is stored; on the disk only once something synced.
+    fn write(&mut self, change: impl FnOnce(&mut Stored)) -> Write {
+        self.before.push_back(self.stored.clone());
+        change(&mut self.stored);
+        self.durable + self.before.len() as u64
+    }
+
+    fn durable_to(&mut self, write: Write) {
+        while self.durable < write {
+            self.before.pop_front();
+            self.durable += 1;
+        }
     }
 
     pub fn session(&mut self) -> &mut Session {
@@ -246,7 +331,11 @@ impl Endpoint {
         while let Some(effect) = self.session.as_mut().and_then(Session::poll_effect) {
             match effect {
                 Effect::Send(packet) => self.receive(packet),
-                Effect::Append { token, .. } => self.calls.push_back(Call::Append { token }),
+                Effect::Append { token, topic, payload, qos, receipt, .. } => {
+                    let receipt = receipt.map(PacketId::get);
+                    self.appends.push_back(Appending { topic, payload, qos, receipt });
+                    self.calls.push_back(Call::Append { token });
+                }
                 Effect::LookUp { scopes } => self.calls.push_back(Call::LookUp(scopes)),
                 Effect::ReadStandings => self.calls.push_back(Call::Standings),
                 Effect::ReadLog { tx, after, messages_max, .. } => {
@@ -254,27 +343,36 @@ impl Endpoint {
                 }
                 Effect::ReadState { tx } => self.calls.push_back(Call::State(tx)),
                 Effect::Save(record) => {
-                    self.stored.record = Some(record);
-                    self.calls.push_back(Call::Save);
+                    let write = self.write(|stored| stored.record = Some(record));
+                    self.calls.push_back(Call::Save(write));
                 }
-                Effect::SaveCursors(cursors) => self.keep_cursors(cursors),
-                Effect::Remove => self.stored = Stored::default(),
+                Effect::Hold(records) => {
+                    let records = records.into_iter().map(|record| (record.delivery.packet_id, record));
+                    let write = self.write(|stored| stored.inflight.extend(records));
+                    self.calls.push_back(Call::Hold(write));
+                }
+                Effect::Release(packet_ids) => {
+                    let is_released = |id: &u16| packet_ids.iter().any(|released| released.get() == *id);
+                    let write = self.write(|stored| stored.receipts.retain(|packet_id, _| !is_released(packet_id)));
+                    self.calls.push_back(Call::Release(write));
+                }
+                Effect::SaveCursors(moves) => {
+                    self.write(|stored| stored.keep(moves));
+                }
+                Effect::Remove => {
+                    self.write(|stored| *stored = Stored::default());
+                }
                 Effect::Close(cause) => self.closed = Some(cause),
             }
         }
     }
 
-    fn keep_cursors(&mut self, cursors: Vec<(TxId, Option<Seq>)>) {
-        for (tx, cursor) in cursors {
-            match cursor {
-                Some(cursor) => self.stored.cursors.insert(tx, cursor),
-                None => self.stored.cursors.remove(&tx),
-            };
-        }
-    }
-
     fn receive(&mut self, packet: Packet) {
-        if let Packet::Publish(publish) = &packet {
+        let answer = self.client.answer(&packet);
+        self.unacked.extend(answer.packet);
+        if let Packet::Publish(publish) = &packet
+            && answer.is_heard
+        {
             let seq = publish.properties.user_properties.iter().find(|(name, _)| name == "quorate-seq").unwrap();
             self.heard.push(Heard {
                 topic: publish.topic.to_string(),
@@ -283,7 +381,6 @@ impl Endpoint {
                 packet_id: publish.packet_id,
                 identifiers: publish.properties.subscription_identifiers.clone(),
             });
-            self.unacked.extend(publish.packet_id);
         }
         self.sent.push(packet);
     }
@@ -292,6 +389,9 @@ impl Endpoint {
     pub fn answer(&mut self, logs: &Logs) -> bool {
         let Some(call) = self.calls.pop_front() else { return false };
         let party = self.party.clone();
+        if let Call::Save(write) | Call::Hold(write) | Call::Release(write) = call {
+            self.durable_to(write);
+        }
         self.input(|session, _| match call {
             Call::LookUp(scopes) => {
                 let looked_up = scopes.iter().map(|scope| match scope {
@@ -310,7 +410,9 @@ impl Endpoint {
                 let head = logs.0[&tx].head();
                 session.handle_state(&tx, Ok(Some((head, Bytes::from(format!("state at {head}"))))));
             }
-            Call::Save => session.handle_saved(Ok(())),
+            Call::Save(_) => session.handle_saved(Ok(())),
+            Call::Hold(_) => session.handle_held(Ok(())),
+            Call::Release(_) => session.handle_released(Ok(())),
             Call::Append { token } => session.handle_committed(token, Ok(Seq(1))),
         });
         true
@@ -320,42 +422,89 @@ impl Endpoint {
         while self.answer(logs) {}
     }
 
-    /// The client acknowledges the oldest delivery. `false`: there is none.
+    /// Answers the oldest call; an append enters its log. `false`: there is none. Gives the place of what entered.
+    pub fn answer_in(&mut self, logs: &mut Logs) -> (bool, Option<(TxId, Seq)>) {
+        let Some(Call::Append { token }) = self.calls.front() else { return (self.answer(logs), None) };
+        let token = *token;
+        self.calls.pop_front();
+        let (seq, entered) = self.commit(logs);
+        self.input(|session, _| session.handle_committed(token, Ok(seq)));
+        (true, entered)
+    }
+
+    /// The committer takes the oldest append: a receipt says that it is there already.
+    fn commit(&mut self, logs: &mut Logs) -> (Seq, Option<(TxId, Seq)>) {
+        let append = self.appends.pop_front().expect("an append waits");
+        if let Some(seq) = append.receipt.and_then(|packet_id| self.stored.receipts.get(&packet_id)) {
+            return (*seq, None);
+        }
+        let TxTopic { tx, place } = append.topic;
+        let seq = logs.append_at(append.qos, &tx, &self.party.clone(), place, append.payload);
+        let receipts = append.receipt.map(|packet_id| (packet_id, seq));
+        let write = self.write(|stored| stored.receipts.extend(receipts));
+        self.durable_to(write);
+        (seq, Some((tx, seq)))
+    }
+
+    /// The client says what it has to say next. `false`: nothing.
     pub fn acknowledge(&mut self) -> bool {
-        let Some(packet_id) = self.unacked.pop_front() else { return false };
-        self.packet(Packet::PubAck(Ack { packet_id, reason_code: ReasonCode::Success, properties: None }));
+        let Some(packet) = self.unacked.pop_front() else { return false };
+        self.packet(packet);
         true
     }
 
     pub fn subscribe(&mut self, text: &str, retain_handling: RetainHandling, identifier: u32) {
+        self.subscribe_at(QoS::AtLeastOnce, text, retain_handling, identifier);
+    }
+
+    pub fn subscribe_at(&mut self, qos: QoS, text: &str, retain_handling: RetainHandling, identifier: u32) {
         self.packet(Packet::Subscribe(Subscribe {
             packet_id: PacketId::MIN,
             subscription_identifier: Some(identifier),
             user_properties: Vec::new(),
-            filters: vec![filter(text, QoS::AtLeastOnce, retain_handling)],
+            filters: vec![filter(text, qos, retain_handling)],
         }));
     }
 
-    /// The connection ends; the driver carries out the last effects.
+    /// The connection ends; the driver carries out the last effects. Appends that are under way are not waited for.
     pub fn lose_connection(&mut self) {
         self.input(|session, _| session.handle_connection_lost(UnixMs(5)));
         self.forget_connection();
     }
 
-    /// The broker is killed: nothing is carried out any more.
-    pub fn kill(&mut self) {
+    /// The broker is killed: nothing is carried out any more, and of what is not durable the last `lost` writes are gone.
+    pub fn kill(&mut self, lost: usize) {
+        for _ in 0..lost {
+            let Some(before) = self.before.pop_back() else { break };
+            self.stored = before;
+        }
         self.forget_connection();
+    }
+
+    /// Before the connection ends, its oldest append is taken, and nobody is left to hear of it.
+    pub fn commit_unheard(&mut self, logs: &mut Logs) -> Option<(TxId, Seq)> {
+        if self.appends.is_empty() {
+            return None;
+        }
+        self.commit(logs).1
     }
 
     fn forget_connection(&mut self) {
         self.session = None;
         self.calls.clear();
+        self.appends.clear();
         self.unacked.clear();
     }
 
     /// Answers and acknowledges until nothing moves.
     pub fn settle(&mut self, logs: &Logs) {
         while self.answer(logs) || self.acknowledge() {}
+    }
+
+    /// The client publishes; the packet is what it says next.
+    pub fn publish(&mut self, topic: &str, qos: QoS, payload: &str) {
+        let packet = self.client.publish(topic, qos, payload);
+        self.unacked.push_back(packet);
     }
 
     pub fn last_reason(&self) -> Option<ReasonCode> {
