@@ -15,8 +15,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use quorate_backbone::{Append, Backbone, Completed, Completion, ReadLimit, Receipt, SaveError, StoreError};
 use quorate_domain::{
-    Author, BackfillMove, CursorMoves, InflightRecord, LogPage, MessageProperties, PartyId, Qos, Scope, Seq, SessionKey,
-    SessionRecord, Standing, TxId, TxTopic,
+    Author, BackfillMove, CursorMoves, InflightRecord, LogPage, MessageProperties, PartyId, Qos, Scope, Seq,
+    SessionKey, SessionRecord, Standing, TxId, TxTopic,
 };
 use quorate_session::{Fault, LookedUp};
 use quorate_wire::PacketId;

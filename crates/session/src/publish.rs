@@ -116,8 +116,8 @@ impl Session {
         {
             return;
         }
-        let over = publish.packet_id.is_some()
-            && self.publishing.unacknowledged() >= usize::from(self.limits.receive_maximum);
+        let over =
+            publish.packet_id.is_some() && self.publishing.unacknowledged() >= usize::from(self.limits.receive_maximum);
         if over && self.version == Version::V5 {
             return self
                 .fail(ReasonCode::ReceiveMaximumExceeded, "more unacknowledged publishes than the Receive Maximum");

@@ -68,12 +68,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn begin(
-        hello: Hello,
-        connack: Packet,
-        stored: Option<StoredSession>,
-        now: Duration,
-    ) -> Self {
+    pub(crate) fn begin(hello: Hello, connack: Packet, stored: Option<StoredSession>, now: Duration) -> Self {
         let resumed = stored.is_some();
         let stored = stored.unwrap_or_default();
         let mut session = Self {

@@ -1,6 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE: which filters are granted, and where a new subscription starts.
 
-use quorate_domain::{CursorMoves, FilterClass, Refusal, Scope, Seq, Standing, SubscriptionRecord, TxId, classify_filter};
+use quorate_domain::{
+    CursorMoves, FilterClass, Refusal, Scope, Seq, Standing, SubscriptionRecord, TxId, classify_filter,
+};
 use quorate_wire::{
     Packet, PacketId, ReasonCode, ReasonProperties, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
     Unsubscribe, Version,

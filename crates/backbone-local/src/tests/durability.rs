@@ -34,7 +34,9 @@ async fn what_was_acknowledged_survives_a_kill() {
         acknowledged.push(publish(&backbone, &tx(1), "bob", &rest, n.to_string()).await.expect("accepted").seq);
     }
     let key = session("bob");
-    let owner = soon(backbone.sessions.take_over(&key, Start::Resume, SessionExpiry::Never, UnixMs(1))).await.expect("taken over");
+    let owner = soon(backbone.sessions.take_over(&key, Start::Resume, SessionExpiry::Never, UnixMs(1)))
+        .await
+        .expect("taken over");
     let record = SessionRecord { expiry: SessionExpiry::Never, ..SessionRecord::default() };
     soon(backbone.sessions.save(&key, owner.epoch, &record)).await.expect("saved");
     soon(backbone.presence.announce(&key, UnixMs(5))).await.expect("announced");
@@ -51,7 +53,9 @@ async fn what_was_acknowledged_survives_a_kill() {
     assert!(matches!(taken, Err(Refusal::SlotTaken { .. })));
     let next = publish(&backbone_again, &tx(1), "bob", "msg/bob/n", "next").await.expect("accepted");
     assert!(Some(&next.seq) > acknowledged.last());
-    let resumed = soon(backbone_again.sessions.take_over(&key, Start::Resume, SessionExpiry::Never, UnixMs(2))).await.expect("resumed");
+    let resumed = soon(backbone_again.sessions.take_over(&key, Start::Resume, SessionExpiry::Never, UnixMs(2)))
+        .await
+        .expect("resumed");
     assert!(resumed.epoch > owner.epoch && resumed.stored.is_some());
     let status = soon(backbone_again.presence.status(&key.party)).await.expect("readable").expect("seen before");
     assert!(!status.online && status.epoch == 1);

@@ -74,7 +74,8 @@ async fn a_failed_write_is_told_and_the_retry_is_acknowledged_once() {
     // While the disk takes nothing, all is refused, and what is there can be read.
     let refused = publish(&backbone, &tx(1), "bob", "broadcast/1/bob", "one").await;
     assert!(matches!(refused, Err(Refusal::StorageFault(_))), "{refused:?}");
-    let take_over = soon(backbone.sessions.take_over(&session("bob"), Start::Clean, SessionExpiry::Never, UnixMs(1))).await;
+    let take_over =
+        soon(backbone.sessions.take_over(&session("bob"), Start::Clean, SessionExpiry::Never, UnixMs(1))).await;
     assert!(take_over.is_err());
     assert_eq!(read(&backbone, &tx(1), "carol").await.len(), 1);
 

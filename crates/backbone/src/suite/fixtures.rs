@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_domain::{
-    Addressed, Author, CreationRules, Delivery, LogPage, MessageProperties, PartyId, Qos, Refusal, Seq, SessionKey, Sha256,
-    TransactionRule, TxId, TxTopic, UnixMs,
+    Addressed, Author, CreationRules, Delivery, LogPage, MessageProperties, PartyId, Qos, Refusal, Seq, SessionKey,
+    Sha256, TransactionRule, TxId, TxTopic, UnixMs,
 };
 
 use crate::{Append, Appended, Backbone, Mailbox, ReadLimit};

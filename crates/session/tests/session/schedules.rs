@@ -269,10 +269,8 @@ impl Play {
     /// What came more than once of what was published at QoS 2.
     fn heard_twice(&self, heard: &[Seq], tx: &TxId) -> Vec<Seq> {
         let records = self.logs.0[tx].records.iter();
-        let exact: BTreeSet<Seq> = records
-            .filter(|record| record.message.qos == Qos::ExactlyOnce)
-            .map(|record| record.message.seq)
-            .collect();
+        let exact: BTreeSet<Seq> =
+            records.filter(|record| record.message.qos == Qos::ExactlyOnce).map(|record| record.message.seq).collect();
         let mut seen = BTreeSet::new();
         heard.iter().copied().filter(|seq| exact.contains(seq) && !seen.insert(*seq)).collect()
     }

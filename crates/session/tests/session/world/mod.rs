@@ -179,7 +179,11 @@ pub struct Heard {
 pub enum Call {
     LookUp(Vec<Scope>),
     Standings,
-    Log { tx: TxId, after: Seq, messages_max: usize },
+    Log {
+        tx: TxId,
+        after: Seq,
+        messages_max: usize,
+    },
     State(TxId),
     /// These three are durable, with all that was written before, once they are answered.
     Save(Write),
