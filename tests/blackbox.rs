@@ -6,6 +6,7 @@ mod closed_room;
 mod command_line;
 mod demo;
 mod drain;
+mod exactly_once;
 mod lanes;
 mod listeners;
 mod offline;

@@ -8,6 +8,11 @@ use crate::stage::{Stage, hear, publish, subscribe};
 const PAHO: &str = include_str!("clients/paho_party.py");
 
 fn mosquitto(stage: &Stage, program: &str, party: &str, version: &str) -> Command {
+    mosquitto_at(stage, program, party, version, "1")
+}
+
+/// A client of mosquitto at this QoS.
+pub fn mosquitto_at(stage: &Stage, program: &str, party: &str, version: &str, qos: &str) -> Command {
     let mut command = Command::new(program);
     let certs = stage.certificates(&[party]);
     command
@@ -18,11 +23,11 @@ fn mosquitto(stage: &Stage, program: &str, party: &str, version: &str) -> Comman
         .arg(certs.join(format!("{party}.pem")))
         .arg("--key")
         .arg(certs.join(format!("{party}.key.pem")))
-        .args(["-i", &format!("mosquitto-{party}"), "-q", "1"]);
+        .args(["-i", &format!("mosquitto-{party}"), "-q", qos]);
     command
 }
 
-fn output(command: &mut Command) -> Output {
+pub fn output(command: &mut Command) -> Output {
     let program = command.get_program().to_owned();
     command
         .stdin(Stdio::null())
@@ -30,7 +35,7 @@ fn output(command: &mut Command) -> Output {
         .unwrap_or_else(|error| panic!("{}: {error}; `make test` installs it", Path::new(&program).display()))
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use quorate_backbone::{Start, StoreError};
-use quorate_domain::{Refusal, Seq, SessionExpiry, SessionRecord, UnixMs};
+use quorate_backbone::{Append, Receipt, Start, StoreError};
+use quorate_domain::{InflightRecord, InflightStep, Refusal, Seq, SessionExpiry, SessionRecord, UnackedRecord, UnixMs};
 
 use super::{append, create, directory, open, party, publish, read, session, soon, tx};
 use crate::{LocalBackbone, OpenError};
@@ -40,6 +40,13 @@ async fn what_was_acknowledged_survives_a_kill() {
     let record = SessionRecord { expiry: SessionExpiry::Never, ..SessionRecord::default() };
     soon(backbone.sessions.save(&key, owner.epoch, &record)).await.expect("saved");
     soon(backbone.presence.announce(&key, UnixMs(5))).await.expect("announced");
+    let receipt = Receipt { session: key.clone(), epoch: owner.epoch, packet_id: 7 };
+    let at_qos_2 = Append { receipt: Some(receipt.clone()), ..append(&tx(1), "bob", "msg/bob/n", "once") };
+    acknowledged.push(soon(backbone.log.append(at_qos_2.clone())).await.expect("accepted").seq);
+    let topic = format!("tx/{}/manifest", tx(1));
+    let delivery = UnackedRecord { packet_id: 1, tx: tx(1), seq: Seq(1), topic, backfill: None };
+    let held = InflightRecord { delivery, step: InflightStep::Held };
+    soon(backbone.sessions.hold(&key, owner.epoch, std::slice::from_ref(&held))).await.expect("held");
     copy_files(running.path(), killed.path());
 
     let again = open(killed.path(), None);
@@ -56,7 +63,11 @@ async fn what_was_acknowledged_survives_a_kill() {
     let resumed = soon(backbone_again.sessions.take_over(&key, Start::Resume, SessionExpiry::Never, UnixMs(2)))
         .await
         .expect("resumed");
-    assert!(resumed.epoch > owner.epoch && resumed.stored.is_some());
+    let stored = resumed.stored.expect("the session goes on");
+    assert!(resumed.epoch > owner.epoch);
+    assert_eq!((stored.receipts, stored.inflight), (vec![7], vec![held]));
+    let retried = Append { receipt: Some(Receipt { epoch: resumed.epoch, ..receipt }), ..at_qos_2 };
+    assert!(soon(backbone_again.log.append(retried)).await.expect("accepted").repeated);
     let status = soon(backbone_again.presence.status(&key.party)).await.expect("readable").expect("seen before");
     assert!(!status.online && status.epoch == 1);
     soon(backbone_again.presence.announce(&key, UnixMs(9))).await.expect("announced");

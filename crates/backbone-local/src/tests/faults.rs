@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use quorate_backbone::Start;
+use quorate_backbone::{Append, Receipt, Start};
 use quorate_domain::{Refusal, Seq, SessionExpiry, UnixMs};
 
-use super::{create, directory, options, publish, read, session, soon, tx, until};
+use super::{append, create, directory, options, publish, read, session, soon, tx, until};
 use crate::LocalBackbone;
 use crate::store::{Batch, Disk, RealDisk, Store, StoreFault};
 
@@ -118,5 +118,32 @@ async fn a_failing_disk_does_not_keep_the_end_waiting() {
     let failed = soon(backbone.presence.announce(&session("bob"), UnixMs(1))).await;
     assert!(failed.is_err());
     assert!(!backbone.presence.is_present(&session("bob").party));
+    soon(local.shut_down()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failed_sync_a_publish_at_qos_2_finds_its_receipt() {
+    let directory = directory();
+    let (local, faults) = open(directory.path());
+    let backbone = local.backbone();
+    create(&backbone, &tx(1)).await;
+    let key = session("bob");
+    let take_over =
+        async || soon(backbone.sessions.take_over(&key, Start::Resume, SessionExpiry::Never, UnixMs(1))).await;
+    let at_qos_2 = |epoch| Append {
+        receipt: Some(Receipt { session: key.clone(), epoch, packet_id: 7 }),
+        ..append(&tx(1), "bob", "msg/bob/n", "once")
+    };
+    let owner = take_over().await.expect("taken over");
+    faults.syncs.store(1, Ordering::Release);
+    let unknown = soon(backbone.log.append(at_qos_2(owner.epoch))).await;
+    assert!(matches!(unknown, Err(Refusal::StorageFault(_))), "{unknown:?}");
+    until("ready again", || backbone.health.ready().is_ok()).await;
+    // It did take place, with its receipt: the next connection knows.
+    let next = take_over().await.expect("taken over");
+    assert_eq!(next.stored.expect("the session goes on").receipts, [7]);
+    let retried = soon(backbone.log.append(at_qos_2(next.epoch))).await.expect("accepted");
+    assert!(retried.repeated);
+    assert_eq!(read(&backbone, &tx(1), "carol").await.len(), 2);
     soon(local.shut_down()).await;
 }
