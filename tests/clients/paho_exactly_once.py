@@ -41,9 +41,10 @@ def reconnect():
     """paho 2.1 forgets at its second attempt in a row that it has a PUBREC, and would publish anew (its
     `_messages_reconnect_reset_out` knows nothing of messages whose PUBREL is to be sent again); so it is reminded."""
     while True:
-        for message in client._out_messages.values():
-            if message.state == mqtt.mqtt_ms_resend_pubrel:
-                message.state = mqtt.mqtt_ms_wait_for_pubcomp
+        with client._out_message_mutex:
+            for message in client._out_messages.values():
+                if message.state == mqtt.mqtt_ms_resend_pubrel:
+                    message.state = mqtt.mqtt_ms_wait_for_pubcomp
         try:
             return client.reconnect()
         except OSError:
