@@ -413,3 +413,10 @@ impl Endpoint {
         }
     }
 }
+
+/// A party with a session that outlives its connection.
+pub fn connected(name: &str) -> Endpoint {
+    let mut endpoint = Endpoint::new(name);
+    endpoint.connect_with(connect(false, 3_600), limits()).unwrap();
+    endpoint
+}
