@@ -7,6 +7,7 @@ mod command_line;
 mod demo;
 mod drain;
 mod exactly_once;
+mod interop;
 mod lanes;
 mod listeners;
 mod offline;

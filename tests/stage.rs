@@ -91,8 +91,13 @@ impl Stage {
         shown["state"]["state"].as_str().expect("a state").to_owned()
     }
 
-    pub async fn kill_and_restart(&mut self) {
+    /// Ends the broker as a power cut would.
+    pub fn kill(&mut self) {
         self.broker.kill9().expect("killed");
+    }
+
+    pub async fn kill_and_restart(&mut self) {
+        self.kill();
         self.restart().await;
     }
 

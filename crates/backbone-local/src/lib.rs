@@ -18,6 +18,7 @@ mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -25,12 +26,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use quorate_backbone::{Backbone, ChangedTransactions, Mailboxes};
+use quorate_backbone::{Backbone, ChangedTransactions, Mailboxes, TopicRules};
 use quorate_domain::CreationRules;
 use thiserror::Error;
 
 use channels::Channels;
-use committer::{Committer, Queue, new_cache};
+use committer::{Committer, Queue, Topics, new_cache};
 use health::LocalHealth;
 use lanes::Lanes;
 use metrics::Metrics;
@@ -39,6 +40,7 @@ use presence::{Attendances, LocalPresence};
 use reads::{LocalLog, Reads};
 use sessions::LocalSessions;
 use store::{Disk, RealDisk, SharedStore};
+use topics::{Counters, LocalTopics};
 
 /// When a message counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +94,8 @@ pub struct LocalOptions {
     pub durability: Durability,
     /// Who may create transactions, with whom.
     pub rules: CreationRules,
+    /// What holds for ordinary topics.
+    pub topics: TopicRules,
     /// What carries live copies.
     pub movement: Movement,
     /// Jobs that wait for the committer; at the bound, submitters wait.
@@ -176,6 +180,9 @@ impl LocalBackbone {
         let attendances = Arc::new(Attendances::default());
         let changed = Arc::new(ChangedTransactions::new());
         let health = Arc::new(LocalHealth::default());
+        let counters = Arc::new(Counters::default());
+        let topics = shared.store().and_then(|store| Topics::load(&store, options.topics.clone(), counters.clone()));
+        let topics = topics.map_err(|error| OpenError::Store(error.to_string()))?;
         let committer = Committer {
             shared,
             disk,
@@ -188,6 +195,7 @@ impl LocalBackbone {
             sync: options.durability == Durability::Fsync,
             batch_max: options.batch_max.max(1),
             cache: new_cache(),
+            topics,
         };
         let committer = committer.spawn(jobs).map_err(OpenError::Thread)?;
         metrics.store_ready.set(1);
@@ -195,7 +203,8 @@ impl LocalBackbone {
         let backbone = Backbone {
             log: log.clone(),
             registry: log,
-            sessions: Arc::new(LocalSessions::new(queue.clone())),
+            topics: Arc::new(LocalTopics { queue: queue.clone(), reads: reads.clone(), counters }),
+            sessions: Arc::new(LocalSessions::new(queue.clone(), reads.clone())),
             presence: Arc::new(LocalPresence::new(attendances, queue.clone(), reads)),
             fanout: movement,
             health,

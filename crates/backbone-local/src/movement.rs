@@ -7,10 +7,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_backbone::{Fanout, Mailbox, Mailboxes};
-use quorate_domain::{Addressed, Delivery, LogMessage, MessageProperties, PartyId, Place, Seq, SessionKey, TxId};
+use quorate_domain::{
+    Addressed, Delivery, LogMessage, Manner, MessageProperties, OrdinaryMessage, PartyId, Place, Queued, Seq,
+    SessionKey, TxId,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::Metrics;
 
+/// Sessions that one copy names at most: with the longest names and shares they fit into a header.
+const HEARERS_AT_ONCE: usize = 24;
 /// Bytes of one lane that may be on their way. A live copy beyond it is dropped: the log has it.
 pub(crate) const LANE_BYTES_MAX: u64 = 12 << 20;
 /// The same in messages.
@@ -34,7 +40,26 @@ pub(crate) struct LiveCopy {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cargo {
     Message(Arc<LogMessage>),
-    State { tx: TxId, seq: Seq, document: Bytes },
+    State {
+        tx: TxId,
+        seq: Seq,
+        document: Bytes,
+    },
+    /// Of an ordinary topic, with those who hear it.
+    Ordinary {
+        message: Arc<OrdinaryMessage>,
+        hearers: Vec<Hearer>,
+    },
+}
+
+/// A session that hears a message of an ordinary topic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Hearer {
+    pub(crate) key: Arc<SessionKey>,
+    /// Its place in the session's queue; [`Seq::ZERO`]: it is not in the queue.
+    pub(crate) seq: Seq,
+    pub(crate) prev: Seq,
+    pub(crate) manner: Manner,
 }
 
 /// What carries copies along the lanes.
@@ -87,6 +112,33 @@ impl LiveFanout {
         }
     }
 
+    /// Sends a message of an ordinary topic on its way to the sessions that are connected.
+    pub(crate) fn hand_ordinary(&self, message: Arc<OrdinaryMessage>, hearers: Vec<Hearer>) {
+        let with_lanes = hearers.into_iter().map(|hearer| (self.lane_of(&hearer.key.party), hearer));
+        let mut present: Vec<_> =
+            with_lanes.filter(|(lane, hearer)| self.lanes[*lane].has_session(&hearer.key)).collect();
+        present.sort_by_key(|(lane, _)| *lane);
+        for of_lane in present.chunk_by(|(one, _), (other, _)| one == other) {
+            let lane = of_lane[0].0;
+            for some in of_lane.chunks(HEARERS_AT_ONCE) {
+                let hearers = some.iter().map(|(_, hearer)| hearer.clone()).collect();
+                let cargo = Cargo::Ordinary { message: message.clone(), hearers };
+                if let Err(lost) = self.carrier.carry(lane, LiveCopy { cargo, addressees: Vec::new() }) {
+                    self.metrics.copies_dropped.inc();
+                    self.mark_hearers_behind(lane, &lost);
+                }
+            }
+        }
+    }
+
+    /// Those who find the message in their queues; for the others it is lost (QoS 0).
+    fn mark_hearers_behind(&self, lane: usize, lost: &LiveCopy) {
+        let Cargo::Ordinary { hearers, .. } = &lost.cargo else { return };
+        for hearer in hearers.iter().filter(|hearer| hearer.seq > Seq::ZERO) {
+            self.lanes[lane].mark_session_behind(&hearer.key);
+        }
+    }
+
     /// All sessions of a party are on one lane. The hash has fixed keys; that a party may choose its name to share a lane
     /// costs it and its neighbours nothing but evenness.
     fn lane_of(&self, party: &PartyId) -> usize {
@@ -111,8 +163,14 @@ impl LaneEnd {
     /// Puts a copy into the mailboxes of its addressees.
     pub(crate) fn deliver(&self, copy: &LiveCopy) {
         let mut lost = 0;
+        if let Cargo::Ordinary { message, hearers } = &copy.cargo {
+            for hearer in hearers {
+                lost += self.mailboxes.deliver_to(&hearer.key, hearer.delivery(message));
+            }
+        }
         for (party, prev) in &copy.addressees {
             let delivery = match &copy.cargo {
+                Cargo::Ordinary { .. } => continue,
                 Cargo::Message(message) => Delivery::Log(Addressed { message: message.clone(), prev: *prev }),
                 Cargo::State { tx, seq, document } => {
                     Delivery::State { tx: tx.clone(), seq: *seq, document: document.clone() }
@@ -139,6 +197,7 @@ impl LiveCopy {
         let payload = match &self.cargo {
             Cargo::Message(message) => message.payload.len(),
             Cargo::State { document, .. } => document.len(),
+            Cargo::Ordinary { message, .. } => message.payload.len(),
         };
         (payload + 2 * self.header_bytes()) as u64
     }
@@ -148,8 +207,25 @@ impl LiveCopy {
         let of_message = match &self.cargo {
             Cargo::Message(message) => properties_bytes(&message.properties) + free_form_bytes(&message.topic.place),
             Cargo::State { .. } => 0,
+            Cargo::Ordinary { message, hearers } => {
+                let of_hearers = hearers.iter().map(Hearer::bytes).sum::<usize>();
+                properties_bytes(&message.properties) + message.topic.len() + of_hearers
+            }
         };
         HEADER_FIXED_BYTES + ADDRESSEE_BYTES * self.addressees.len() + of_message
+    }
+}
+
+impl Hearer {
+    fn delivery(&self, message: &Arc<OrdinaryMessage>) -> Delivery {
+        let Hearer { seq, prev, manner, .. } = self.clone();
+        Delivery::Queued(Queued { seq, prev, manner, message: message.clone() })
+    }
+
+    /// What it takes in a header at most.
+    fn bytes(&self) -> usize {
+        let share = self.manner.share.as_ref().map_or(0, |share| share.group.len() + share.filter.len());
+        ADDRESSEE_BYTES + self.key.client_id.len() + 5 * self.manner.identifiers.len() + share + 32
     }
 }
 

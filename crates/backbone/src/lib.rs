@@ -16,6 +16,7 @@ mod registry;
 mod sessions;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
+mod topics;
 
 use std::sync::Arc;
 
@@ -27,12 +28,15 @@ pub use mailbox::{MAILBOX_CAPACITY, Mailbox, MailboxSender, Mailboxes, mailbox};
 pub use presence::{Attendance, PRESENCE_CHANGES_MAX, PartyStatus, Presence};
 pub use registry::{CHANGED_MAX, ChangedTransactions, JournalEntry, Registry};
 pub use sessions::{SessionStore, Start, TakenOver, outlives_connection, record_while_connected};
+pub use topics::{Publication, TopicCounts, TopicRules, Topics};
 
 /// One backbone as the rest of the house sees it: its faces, each behind its trait.
 #[derive(Clone)]
 pub struct Backbone {
     /// Where messages are appended, read and closed.
     pub log: Arc<dyn TransactionLog>,
+    /// What is published to ordinary topics, and what waits there.
+    pub topics: Arc<dyn Topics>,
     /// What transactions there are and how they stand.
     pub registry: Arc<dyn Registry>,
     /// What is kept of sessions between connections.

@@ -106,11 +106,19 @@ impl fmt::Debug for Mailbox {
     }
 }
 
+/// One mailbox among those of its party.
+#[derive(Debug)]
+struct Registered {
+    id: u64,
+    client_id: String,
+    sender: MailboxSender,
+}
+
 /// The mailboxes of the connected sessions of parties. Shared by the side that delivers and the side that connects;
 /// its lock is held for one look or one change, never across a wait.
 #[derive(Debug, Default)]
 pub struct Mailboxes {
-    of_party: RwLock<HashMap<PartyId, Vec<(u64, MailboxSender)>>>,
+    of_party: RwLock<HashMap<PartyId, Vec<Registered>>>,
     next_id: AtomicU64,
 }
 
@@ -129,7 +137,7 @@ impl Mailboxes {
             .unwrap_or_else(PoisonError::into_inner)
             .entry(key.party.clone())
             .or_default()
-            .push((id, sender));
+            .push(Registered { id, client_id: key.client_id.clone(), sender });
         mailbox.registration = Some(Registration { mailboxes: self.clone(), party: key.party.clone(), id });
         mailbox
     }
@@ -146,22 +154,45 @@ impl Mailboxes {
         let Some(mailboxes) = of_party.get(party) else {
             return 0;
         };
-        mailboxes.iter().filter(|(_, mailbox)| !mailbox.deliver(delivery.clone())).count()
+        mailboxes.iter().filter(|mailbox| !mailbox.sender.deliver(delivery.clone())).count()
+    }
+
+    /// Delivers to one session; gives how many copies were lost to a full mailbox: 0 or 1.
+    pub fn deliver_to(&self, key: &SessionKey, delivery: Delivery) -> usize {
+        self.of_session(key, |mailbox| usize::from(!mailbox.deliver(delivery))).unwrap_or(0)
+    }
+
+    /// Whether a session has a mailbox.
+    pub fn has_session(&self, key: &SessionKey) -> bool {
+        self.of_session(key, |_| ()).is_some()
+    }
+
+    /// Marks one session behind.
+    pub fn mark_session_behind(&self, key: &SessionKey) {
+        self.of_session(key, MailboxSender::mark_behind);
+    }
+
+    /// The newest mailbox of a session: an older one is of a connection that is about to end.
+    fn of_session<T>(&self, key: &SessionKey, act: impl FnOnce(&MailboxSender) -> T) -> Option<T> {
+        let of_party = self.of_party.read().unwrap_or_else(PoisonError::into_inner);
+        let mailboxes = of_party.get(&key.party)?;
+        let newest = mailboxes.iter().rev().find(|mailbox| mailbox.client_id == key.client_id)?;
+        Some(act(&newest.sender))
     }
 
     /// Marks every session of a party behind.
     pub fn mark_behind(&self, party: &PartyId) {
         let of_party = self.of_party.read().unwrap_or_else(PoisonError::into_inner);
-        for (_, mailbox) in of_party.get(party).into_iter().flatten() {
-            mailbox.mark_behind();
+        for mailbox in of_party.get(party).into_iter().flatten() {
+            mailbox.sender.mark_behind();
         }
     }
 
     /// Marks every session behind.
     pub fn mark_all_behind(&self) {
         let of_party = self.of_party.read().unwrap_or_else(PoisonError::into_inner);
-        for (_, mailbox) in of_party.values().flatten() {
-            mailbox.mark_behind();
+        for mailbox in of_party.values().flatten() {
+            mailbox.sender.mark_behind();
         }
     }
 }
@@ -177,7 +208,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut of_party = self.mailboxes.of_party.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(mailboxes) = of_party.get_mut(&self.party) {
-            mailboxes.retain(|(id, _)| *id != self.id);
+            mailboxes.retain(|mailbox| mailbox.id != self.id);
             if mailboxes.is_empty() {
                 of_party.remove(&self.party);
             }
@@ -207,7 +238,7 @@ mod tests {
     fn seq_of(delivery: &Delivery) -> Option<u64> {
         match delivery {
             Delivery::State { seq, .. } => Some(seq.0),
-            Delivery::Log(_) | Delivery::Behind => None,
+            Delivery::Log(_) | Delivery::Queued(_) | Delivery::Behind => None,
         }
     }
 

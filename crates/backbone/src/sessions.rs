@@ -2,7 +2,10 @@
 //! older epoch cannot write any more.
 
 use async_trait::async_trait;
-use quorate_domain::{CursorMoves, InflightRecord, SessionExpiry, SessionKey, SessionRecord, StoredSession, UnixMs};
+use quorate_domain::{
+    Agreement, CursorMoves, InflightRecord, SessionExpiry, SessionKey, SessionRecord, StoredSession, UnixMs,
+    WaitingWill,
+};
 
 use crate::{SaveError, StoreError};
 
@@ -28,18 +31,29 @@ pub struct TakenOver {
 #[async_trait]
 pub trait SessionStore: Send + Sync {
     /// Makes the caller the owner. Durable when it returns; from then on no earlier owner can write. A clean start, or a
-    /// record that has expired at `now`, deletes what was stored. A session that is to outlive its connection (`expiry`)
-    /// does so from here on, whether it is ever saved or not.
+    /// record that has expired at `now`, deletes what was stored. A session that is to outlive its connection (by its
+    /// agreement) does so from here on, whether it is ever saved or not.
+    ///
+    /// The will of the agreement takes the place of what an earlier connection left. That one is then never said, but for
+    /// one case: of a session that ends here, a will to an ordinary topic is said now (MQTT5 3.1.4-3).
     async fn take_over(
         &self,
         key: &SessionKey,
         start: Start,
-        expiry: SessionExpiry,
+        agreement: &Agreement,
         now: UnixMs,
     ) -> Result<TakenOver, StoreError>;
 
-    /// Stores the session; durable when it returns.
-    async fn save(&self, key: &SessionKey, epoch: u64, record: &SessionRecord) -> Result<(), SaveError>;
+    /// Stores the session; durable when it returns. Of one that ends with its connection nothing is stored, but what it
+    /// subscribes to of ordinary topics holds from here on. `replay`: the filters whose retained messages are put into
+    /// the session's queue, before anything that is published later.
+    async fn save(
+        &self,
+        key: &SessionKey,
+        epoch: u64,
+        record: &SessionRecord,
+        replay: &[String],
+    ) -> Result<(), SaveError>;
 
     /// Stores what has moved, all of it or nothing. Not synced: after a crash a session may find older cursors and hear
     /// some messages of QoS 1 again; of QoS 2 it then finds the deliveries that are not settled.
@@ -51,7 +65,18 @@ pub trait SessionStore: Send + Sync {
     /// Forgets receipts, so that their packet identifiers can name other publishes; durable when it returns.
     async fn release(&self, key: &SessionKey, epoch: u64, packet_ids: &[u16]) -> Result<(), SaveError>;
 
-    /// Deletes the session with all that was stored of it; durable when it returns.
+    /// Forgets the session's will: its client said DISCONNECT. Durable when it returns.
+    async fn discard_will(&self, key: &SessionKey, epoch: u64) -> Result<(), SaveError>;
+
+    /// Says a will, if it is still there and of this epoch, and forgets it, both in one. A will whose rights are gone by
+    /// now, or whose transaction is closed, is forgotten alone. Durable when it returns.
+    async fn say_will(&self, key: &SessionKey, epoch: u64) -> Result<(), StoreError>;
+
+    /// All wills in the store, whether their sessions are connected or not: for a broker that starts.
+    async fn wills(&self) -> Result<Vec<WaitingWill>, StoreError>;
+
+    /// Deletes the session with all that was stored of it, but for its will; durable when it returns. What waited in its
+    /// queue by a shared subscription goes to another member, if there is one.
     async fn remove(&self, key: &SessionKey, epoch: u64) -> Result<(), SaveError>;
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_backbone::Backbone;
+use quorate_backbone::{Backbone, StoreError};
 use quorate_domain::PartyId;
 use quorate_http::{Api, HttpLimits};
 use quorate_identity::TlsError;
@@ -20,13 +20,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::config::{ApiConfig, Config, Encryption, Framing, Listener, SessionConfig, TlsConfig};
+use crate::config::{ApiConfig, Config, Encryption, Framing, Listener, SessionConfig, TlsConfig, TransactionsConfig};
 use crate::connection::{Entrance, Manner, Shared, Terms};
 use crate::draining::Draining;
 use crate::listener;
 use crate::live::{ListenerNumber, LiveSessions, PartyRoom};
 use crate::metrics::Metrics;
 use crate::state_announcer::StateAnnouncer;
+use crate::sys::SysPublisher;
+use crate::wills::{WillKeeper, Wills};
 
 /// What the API speaks above TLS, and what a WebSocket begins with.
 const HTTP_ALPN: &[&[u8]] = &[b"http/1.1"];
@@ -55,6 +57,9 @@ pub enum BrokerError {
         /// What is wrong with them.
         source: TlsError,
     },
+    /// The wills that an earlier run left cannot be read.
+    #[error("the wills in the store cannot be read: {0}")]
+    Wills(#[from] StoreError),
     /// A metric cannot be registered: the registry belongs to another broker.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -65,6 +70,7 @@ pub struct Broker {
     doors: Vec<Door>,
     api: Option<ApiDoor>,
     drain_limit: Duration,
+    sys_interval: Option<Duration>,
     shared: Arc<Shared>,
     drain: watch::Sender<bool>,
 }
@@ -97,7 +103,8 @@ impl Broker {
         let (drain, draining) = watch::channel(false);
         let mut doors = Vec::with_capacity(config.listeners.len());
         for (number, listener) in config.listeners.into_iter().enumerate() {
-            doors.push(Door::bind(ListenerNumber(number), listener, &config.session).await?);
+            let limits = limits(&config.session, &config.transactions, listener.packet_bytes_max);
+            doors.push(Door::bind(ListenerNumber(number), listener, limits).await?);
         }
         let api = match config.api {
             Some(api) => Some(ApiDoor::bind(api, &backbone, &metrics, &draining).await?),
@@ -105,8 +112,11 @@ impl Broker {
         };
         let live = Arc::new(LiveSessions::default());
         let metrics = Metrics::register(&metrics)?;
-        let shared = Arc::new(Shared { backbone, live, metrics, draining: Draining::new(draining) });
-        Ok(Broker { doors, api, drain_limit: config.drain.limit, shared, drain })
+        let wills = Arc::new(Wills::left_behind(&backbone, config.transactions.will_delay_s).await?);
+        let access = Arc::new(config.access);
+        let shared = Arc::new(Shared { backbone, access, wills, live, metrics, draining: Draining::new(draining) });
+        let (drain_limit, sys_interval) = (config.drain.limit, config.sys.interval);
+        Ok(Broker { doors, api, drain_limit, sys_interval, shared, drain })
     }
 
     /// Where MQTT clients connect, in the order of the configuration; with the ports that the system chose for port 0.
@@ -122,10 +132,8 @@ impl Broker {
     /// Serves until `shutdown` resolves, then drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         self.log_addresses();
-        let announcer = StateAnnouncer::new(self.shared.backbone.clone(), self.shared.metrics.clone());
         // Dropping a set ends its tasks: none outlives this call, however it ends.
-        let mut background = JoinSet::new();
-        background.spawn(announcer.run());
+        let _background = background(&self.shared, self.sys_interval);
         let (end_api, api_ends) = watch::channel(false);
         let mut api = JoinSet::new();
         if let Some(door) = self.api {
@@ -152,8 +160,20 @@ impl Broker {
     }
 }
 
+/// What runs beside the connections.
+fn background(shared: &Shared, sys_interval: Option<Duration>) -> JoinSet<()> {
+    let (backbone, metrics) = (&shared.backbone, &shared.metrics);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(StateAnnouncer::new(backbone.clone(), metrics.clone()).run());
+    tasks.spawn(WillKeeper::new(Arc::clone(&shared.wills), backbone.clone(), shared.draining.clone()).run());
+    if let Some(interval) = sys_interval {
+        tasks.spawn(SysPublisher::new(backbone.clone(), metrics.clone(), interval).run());
+    }
+    tasks
+}
+
 impl Door {
-    async fn bind(number: ListenerNumber, listener: Listener, session: &SessionConfig) -> Result<Door, BrokerError> {
+    async fn bind(number: ListenerNumber, listener: Listener, limits: Limits) -> Result<Door, BrokerError> {
         let name = format!("listener {:?}", listener.name);
         let (entrance, address) = match &listener.encryption {
             Encryption::Tls(tls) => {
@@ -174,7 +194,7 @@ impl Door {
             terms: Terms {
                 connect_timeout: listener.connect_timeout,
                 party_room: PartyRoom { listener: number, connections_max: listener.connections_per_party_max },
-                limits: limits(session, listener.packet_bytes_max),
+                limits,
             },
         };
         Ok(Door { socket, address, connections_max: listener.connections_max, manner })
@@ -217,7 +237,7 @@ fn server_config(tls: &TlsConfig, alpn: &[&[u8]], name: &str) -> Result<Arc<Serv
         .map_err(|source| BrokerError::Tls { name: name.to_owned(), source })
 }
 
-fn limits(session: &SessionConfig, packet_bytes_max: u32) -> Limits {
+fn limits(session: &SessionConfig, transactions: &TransactionsConfig, packet_bytes_max: u32) -> Limits {
     Limits {
         inflight_max: session.inflight_max,
         receive_maximum: session.receive_maximum,
@@ -226,6 +246,8 @@ fn limits(session: &SessionConfig, packet_bytes_max: u32) -> Limits {
         keep_alive_max_s: session.keep_alive_max_s,
         session_expiry_max_s: session.session_expiry_max_s,
         subscriptions_max: session.subscriptions_max,
+        topic_alias_max: session.topic_alias_max,
+        tx_will_delay_s: transactions.will_delay_s,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`Config`] (what `broker.toml` says), `broker` (what is started, and how it ends), `listener` (the
 //! accept loops), `connection` (one task a client: TLS, CONNECT, session, end), `effects` (a session's dealings with the
-//! backbone), `live` (who is connected, and take-over), `state_announcer` (state documents).
+//! backbone), `live` (who is connected, and take-over), `state_announcer` (state documents), `wills` (when those are said that
+//! wait), `sys` (what the broker tells about itself).
 //!
 //! It knows the backbone's traits alone; which backbone it is, the binary decides. What MQTT wants is
 //! `quorate-session`'s matter, what is true is `quorate-domain`'s.
@@ -15,10 +16,14 @@ pub mod config;
 mod connection;
 mod draining;
 mod effects;
+#[cfg(test)]
+mod fixtures;
 mod listener;
 mod live;
 mod metrics;
 mod state_announcer;
+mod sys;
+mod wills;
 
 use std::future::Future;
 

@@ -15,6 +15,11 @@ enum Metric {
     BytesReceived,
     BytesSent,
     TakeOvers,
+    PublishesReceived,
+    PublishesSent,
+    OrdinaryPublishes,
+    DeliveriesLeftOut,
+    WillsLeft,
     SendBufferFull,
     StateDocuments,
 }
@@ -32,6 +37,11 @@ impl Metric {
             Metric::BytesReceived => "quorate_bytes_received_total",
             Metric::BytesSent => "quorate_bytes_sent_total",
             Metric::TakeOvers => "quorate_take_overs_total",
+            Metric::PublishesReceived => "quorate_publishes_received_total",
+            Metric::PublishesSent => "quorate_publishes_sent_total",
+            Metric::OrdinaryPublishes => "quorate_ordinary_publishes_total",
+            Metric::DeliveriesLeftOut => "quorate_deliveries_left_out_total",
+            Metric::WillsLeft => "quorate_wills_left_total",
             Metric::SendBufferFull => "quorate_send_buffer_full_total",
             Metric::StateDocuments => "quorate_state_documents_total",
         }
@@ -49,6 +59,13 @@ impl Metric {
             Metric::BytesReceived => "Bytes of MQTT received, without TLS and WebSocket.",
             Metric::BytesSent => "Bytes of MQTT put into a send buffer, without TLS and WebSocket.",
             Metric::TakeOvers => "Connections ended by a new one of the same party and client id.",
+            Metric::PublishesReceived => "PUBLISH packets decoded.",
+            Metric::PublishesSent => "PUBLISH packets put into a send buffer.",
+            Metric::OrdinaryPublishes => "Publishes to ordinary topics that the rules allow.",
+            Metric::DeliveriesLeftOut => {
+                "Deliveries left out: larger than the client takes, or at QoS 0 to a client that does not keep up."
+            }
+            Metric::WillsLeft => "Wills of connections that ended without DISCONNECT, to be said at once or later.",
             Metric::SendBufferFull => "Times that a send buffer filled up and deliveries to it stopped for a while.",
             Metric::StateDocuments => "State documents published to the members of a transaction.",
         }
@@ -95,6 +112,11 @@ pub(crate) struct Metrics {
     pub(crate) bytes_received: IntCounter,
     pub(crate) bytes_sent: IntCounter,
     pub(crate) take_overs: IntCounter,
+    pub(crate) publishes_received: IntCounter,
+    pub(crate) publishes_sent: IntCounter,
+    pub(crate) ordinary_publishes: IntCounter,
+    pub(crate) deliveries_left_out: IntCounter,
+    pub(crate) wills_left: IntCounter,
     pub(crate) send_buffer_full: IntCounter,
     pub(crate) state_documents: IntCounter,
 }
@@ -116,6 +138,11 @@ impl Metrics {
             bytes_received: counter(registry, Metric::BytesReceived)?,
             bytes_sent: counter(registry, Metric::BytesSent)?,
             take_overs: counter(registry, Metric::TakeOvers)?,
+            publishes_received: counter(registry, Metric::PublishesReceived)?,
+            publishes_sent: counter(registry, Metric::PublishesSent)?,
+            ordinary_publishes: counter(registry, Metric::OrdinaryPublishes)?,
+            deliveries_left_out: counter(registry, Metric::DeliveriesLeftOut)?,
+            wills_left: counter(registry, Metric::WillsLeft)?,
             send_buffer_full: counter(registry, Metric::SendBufferFull)?,
             state_documents: counter(registry, Metric::StateDocuments)?,
         })

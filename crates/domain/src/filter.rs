@@ -157,7 +157,7 @@ fn split_level(text: &str) -> (&str, Option<&str>) {
 }
 
 /// `+` and `#` fill their level, and `#` is the last one.
-fn check_wildcards(filter: &str) -> Result<(), TopicError> {
+pub(crate) fn check_wildcards(filter: &str) -> Result<(), TopicError> {
     let mut closed = false;
     for (number, level) in filter.split('/').enumerate() {
         if closed || (level.len() > 1 && level.contains(['+', '#'])) {

@@ -2,9 +2,12 @@
 //!
 //! Who the parties are is decided in `identity`, what is durable in a backbone, what MQTT says in `session`; here stands
 //! what all of them agree on. Identifiers validate on construction, so that holding one is proof. The one line that
-//! decides who hears what is [`may_hear`]; the one order in which a publish is judged is [`Transaction::consider`].
+//! decides who hears what is [`may_hear`], for ordinary topics [`AccessRules::may_hear`]; the one order in which a
+//! publish is judged is [`Transaction::consider`].
 
 mod access;
+mod access_rules;
+mod access_topic;
 mod chain;
 mod cn_pattern;
 mod filter;
@@ -13,8 +16,10 @@ mod identifier;
 mod ids;
 mod manifest;
 mod message;
+mod ordinary;
 mod party;
 mod refusal;
+mod router;
 mod rules;
 mod serde_text;
 mod session_record;
@@ -25,6 +30,8 @@ mod topic_error;
 mod transaction;
 
 pub use access::may_hear;
+pub use access_rules::{AccessRule, AccessRules, Action, Permission};
+pub use access_topic::{AccessTopic, AccessTopicError};
 pub use chain::{chain_start, next_head};
 pub use cn_pattern::{CnPattern, CnPatternError};
 pub use filter::{FilterClass, PartyFilter, Scope, TxFilter, classify_filter};
@@ -35,13 +42,15 @@ pub use manifest::{
     CompleteWhen, FINISH_WITHIN_S_MAX, MANIFEST_BYTES_MAX, MANIFEST_PAYLOAD_BYTES_MAX, Manifest, ManifestError,
     PARTIES_MAX, PARTIES_MIN,
 };
-pub use message::{Addressed, Author, Delivery, LogMessage, LogPage, MessageProperties, Qos, Standing};
+pub use message::{Addressed, Author, Delivery, Lifetime, LogMessage, LogPage, MessageProperties, Qos, Standing};
+pub use ordinary::{Agreement, Manner, OrdinaryMessage, QueuePage, Queued, Share, WaitingWill, Will};
 pub use party::{PartyId, PartyIdError};
 pub use refusal::Refusal;
+pub use router::{Routed, Router, Subscriber};
 pub use rules::{CreationRules, TransactionRule};
 pub use session_record::{
-    BackfillMove, BackfillRecord, CursorMoves, InflightRecord, InflightStep, SessionExpiry, SessionKey, SessionRecord,
-    StoredSession, SubscriptionRecord, UnackedRecord,
+    BackfillMove, BackfillRecord, CursorMoves, InflightRecord, InflightStep, LogName, SessionExpiry, SessionKey,
+    SessionRecord, StoredSession, SubscriptionRecord, UnackedRecord,
 };
 pub use subscription_index::SubscriptionIndex;
 pub use time::UnixMs;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::Sha256;
 use crate::ids::{Seq, TxId};
+use crate::ordinary::Queued;
 use crate::party::PartyId;
 use crate::time::UnixMs;
 use crate::topic::TxTopic;
@@ -46,6 +47,31 @@ pub struct MessageProperties {
     pub correlation_data: Option<Bytes>,
     /// Pairs in the order in which they came.
     pub user_properties: Vec<(String, String)>,
+    /// For how many seconds it is worth delivering, from when the broker took it (MQTT5 3.3.2.3.3).
+    pub expiry_interval_s: Option<u32>,
+}
+
+/// How long a message is still worth delivering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// For ever.
+    Unbounded,
+    /// So many more seconds: what a delivery says (MQTT5 3.3.2-6).
+    Left(u32),
+    /// It is not delivered any more (MQTT5 3.3.2-5).
+    Over,
+}
+
+impl MessageProperties {
+    /// The lifetime at `now` of a message that the broker took at `at`. A second that has begun counts as left.
+    pub fn lifetime(&self, at: UnixMs, now: UnixMs) -> Lifetime {
+        let Some(interval_s) = self.expiry_interval_s else { return Lifetime::Unbounded };
+        let ends_at = at.0.saturating_add(u64::from(interval_s) * 1_000);
+        match ends_at.saturating_sub(now.0).div_ceil(1_000) {
+            0 => Lifetime::Over,
+            left_s => Lifetime::Left(u32::try_from(left_s).unwrap_or(u32::MAX).min(interval_s)),
+        }
+    }
 }
 
 /// One record of a transaction's log.
@@ -114,6 +140,8 @@ pub enum Delivery {
         /// `StateDocument` as JSON.
         document: Bytes,
     },
-    /// Something was lost on the way: the log has it.
+    /// A message of an ordinary topic.
+    Queued(Queued),
+    /// Something was lost on the way: the log, or the session's queue, has it.
     Behind,
 }

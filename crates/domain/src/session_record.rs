@@ -76,13 +76,22 @@ pub struct BackfillMove {
     pub next: Option<Seq>,
 }
 
+/// Where a message that is delivered stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LogName {
+    /// In the log of a transaction.
+    Tx(TxId),
+    /// In the session's own queue of ordinary messages.
+    Queue,
+}
+
 /// A delivery that the client has not completed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnackedRecord {
     /// Under which it was sent; it is sent again under the same (MQTT5 4.4.0-1).
     pub packet_id: u16,
-    /// The log.
-    pub tx: TxId,
+    /// Where the message stands.
+    pub log: LogName,
     /// The message.
     pub seq: Seq,
     /// The topic under which it was delivered.
@@ -120,6 +129,8 @@ pub struct CursorMoves {
     pub backfills: Vec<BackfillMove>,
     /// Identifiers of QoS 2 deliveries that are complete and that these cursors and backfills have passed.
     pub settled: Vec<u16>,
+    /// Places in the session's queue that are done with.
+    pub dequeued: Vec<Seq>,
 }
 
 /// A session as it was stored.
@@ -153,7 +164,7 @@ pub struct SessionRecord {
 impl CursorMoves {
     /// Whether nothing moves.
     pub fn is_empty(&self) -> bool {
-        self.cursors.is_empty() && self.backfills.is_empty() && self.settled.is_empty()
+        self.cursors.is_empty() && self.backfills.is_empty() && self.settled.is_empty() && self.dequeued.is_empty()
     }
 }
 
@@ -179,13 +190,18 @@ impl SessionRecord {
         }
     }
 
+    /// When it is over, if it is not resumed before. `None`: not while it is connected, or never.
+    pub fn expires_at(&self) -> Option<UnixMs> {
+        let disconnected_at = self.disconnected_at?;
+        match self.expiry {
+            SessionExpiry::AtDisconnect => Some(disconnected_at),
+            SessionExpiry::After(seconds) => Some(UnixMs(disconnected_at.0.saturating_add(u64::from(seconds) * 1000))),
+            SessionExpiry::Never => None,
+        }
+    }
+
     /// Whether it is over: disconnected, and its expiry passed.
     pub fn is_expired(&self, now: UnixMs) -> bool {
-        let Some(disconnected_at) = self.disconnected_at else { return false };
-        match self.expiry {
-            SessionExpiry::AtDisconnect => true,
-            SessionExpiry::After(seconds) => now.0 >= disconnected_at.0.saturating_add(u64::from(seconds) * 1000),
-            SessionExpiry::Never => false,
-        }
+        self.expires_at().is_some_and(|expires_at| now >= expires_at)
     }
 }

@@ -31,6 +31,7 @@ fn properties() -> MessageProperties {
         response_topic: None,
         correlation_data: Some(Bytes::from_static(&[0, 1, 255])),
         user_properties: vec![("a".to_owned(), "b".to_owned()), ("a".to_owned(), String::new())],
+        expiry_interval_s: Some(7),
     }
 }
 
@@ -101,7 +102,7 @@ fn a_session_is_read_back_as_it_was() {
             }],
             unacked: vec![UnackedRecord {
                 packet_id: 65_535,
-                tx: tx.clone(),
+                log: LogName::Queue,
                 seq: Seq(9),
                 topic: "party/alice/inbox".to_owned(),
                 backfill: Some("party/#".to_owned()),
@@ -109,8 +110,13 @@ fn a_session_is_read_back_as_it_was() {
         });
     }
     for step in [InflightStep::Held, InflightStep::Released] {
-        let delivery =
-            UnackedRecord { packet_id: 1, tx: tx.clone(), seq: Seq(9), topic: "t".to_owned(), backfill: None };
+        let delivery = UnackedRecord {
+            packet_id: 1,
+            log: LogName::Tx(tx.clone()),
+            seq: Seq(9),
+            topic: "t".to_owned(),
+            backfill: None,
+        };
         assert_read_back(&InflightRecord { delivery, step });
     }
 }

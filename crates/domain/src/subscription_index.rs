@@ -152,6 +152,16 @@ mod tests {
     }
 
     #[test]
+    fn topics_are_compared_byte_for_byte() {
+        // One letter in two spellings of Unicode, two cases, a byte order mark, a space at the end.
+        let spellings = ["caf\u{e9}", "cafe\u{301}", "CAF\u{e9}", "\u{feff}caf\u{e9}", "caf\u{e9} "];
+        let index = index(&spellings);
+        for spelling in spellings {
+            assert_eq!(matches(&index, spelling), [spelling]);
+        }
+    }
+
+    #[test]
     fn removing_every_filter_leaves_nothing_behind() {
         let filters = ["a/b/c", "a/+/c", "a/#", "#", "+", "a"];
         let mut index = index(&filters);

@@ -4,17 +4,20 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use quorate_domain::{Author, PartyId, PartyIdError, Sha256};
+use quorate_domain::{Author, PartyId, Sha256};
 use thiserror::Error;
 
 use crate::peer::Peer;
+
+/// Bytes of the SHA-256 by which a client is named whose identifier names no party: enough that no two of them meet.
+const ANONYMOUS_BYTES: usize = 16;
 
 /// How the party of one connection is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identification {
     /// The TLS handshake proved it.
     Certificate(Peer),
-    /// Nothing proves it: the client identifier of its CONNECT is taken for its name.
+    /// Nothing proves it: the client identifier of its CONNECT is taken for its name, or stands for one.
     DangerAnonymous(DangerAnonymous),
 }
 
@@ -47,21 +50,26 @@ impl DangerAnonymous {
         self.address
     }
 
-    /// The party that a client claims to be. In the place of a certificate's sum stands the SHA-256 of no bytes
-    /// (`e3b0c442...`), which is the sum of no certificate.
-    fn author(&self, client_id: &str) -> Result<Author, PartyIdError> {
-        Ok(Author { party: PartyId::new(client_id)?, certificate: Sha256::of(&[]) })
+    /// The party that a client claims to be; where its identifier is no party id, one that is named after it. In the
+    /// place of a certificate's sum stands the SHA-256 of no bytes (`e3b0c442...`), which is the sum of no certificate.
+    fn author(&self, client_id: &str) -> Author {
+        let party = PartyId::new(client_id).unwrap_or_else(|_| anonymous(client_id));
+        Author { party, certificate: Sha256::of(&[]) }
     }
 }
 
+fn anonymous(client_id: &str) -> PartyId {
+    let Sha256(sum) = Sha256::of(client_id.as_bytes());
+    let name = format!("anonymous-{}", hex::encode(&sum[..ANONYMOUS_BYTES]));
+    PartyId::new(&name).expect("41 letters and digits and a dash are a party id")
+}
+
 impl Identification {
-    /// Who speaks, once the client has said its identifier.
-    ///
-    /// # Errors
-    /// When the identifier is all there is, and it is no party id; an empty one is none.
-    pub fn author(&self, client_id: &str) -> Result<Author, PartyIdError> {
+    /// Who speaks, once the client has said its identifier. Where it says none, `client_id` is the one that the broker
+    /// gives it.
+    pub fn author(&self, client_id: &str) -> Author {
         match self {
-            Identification::Certificate(peer) => Ok(peer.author()),
+            Identification::Certificate(peer) => peer.author(),
             Identification::DangerAnonymous(danger) => danger.author(client_id),
         }
     }
@@ -92,16 +100,31 @@ mod tests {
         }
     }
 
+    fn author(client_id: &str) -> Author {
+        Identification::DangerAnonymous(danger()).author(client_id)
+    }
+
     #[test]
     fn a_client_that_proves_nothing_is_who_it_says_and_has_the_sum_of_no_certificate() {
-        let author = Identification::DangerAnonymous(danger()).author("alice").expect("a party");
+        let author = author("alice");
         assert_eq!(author.party.as_str(), "alice");
         assert_eq!(
             author.certificate.to_string(),
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
-        for client_id in ["", "-dash", "with spaces", "a/b", &"x".repeat(65)] {
-            assert!(Identification::DangerAnonymous(danger()).author(client_id).is_err(), "{client_id:?}");
+    }
+
+    #[test]
+    fn an_identifier_that_names_no_party_stands_for_one_of_its_own() {
+        // The first half of `printf 'a/b' | sha256sum`.
+        assert_eq!(author("a/b").party.as_str(), "anonymous-c14cddc033f64b9dea80ea675cf280a0");
+        let mut parties = Vec::new();
+        for client_id in ["-dash", "with spaces", "a/b", "\u{1F511}", &"x".repeat(65), &"x".repeat(66)] {
+            assert_eq!(author(client_id), author(client_id), "{client_id:?} is the same party each time");
+            parties.push(author(client_id).party);
         }
+        parties.sort();
+        parties.dedup();
+        assert_eq!(parties.len(), 6);
     }
 }

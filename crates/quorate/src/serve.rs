@@ -5,11 +5,14 @@ use std::future::Future;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
+use quorate_backbone::TopicRules;
 use quorate_backbone_local::{Durability, Identities, LocalBackbone, LocalOptions, Movement};
-use quorate_broker::config::{self, Config, LogConfig, LogFormat};
+use quorate_broker::config::{self, Config, LogConfig, LogFormat, StorePlace};
 use quorate_broker::{Broker, BrokerError};
+use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
@@ -70,7 +73,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn serve(config: Config, path: &Path, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "starting");
     let metrics = prometheus::default_registry().clone();
-    let local = open_backbone(&config, &metrics).await?;
+    let folder = store_folder(&config.storage.place)?;
+    let local = open_backbone(&config, folder.path(), &metrics).await?;
     let outcome = match Broker::bind(config, local.backbone(), metrics).await {
         Ok(broker) => {
             broker.run(stop).await;
@@ -80,6 +84,7 @@ async fn serve(config: Config, path: &Path, stop: impl Future<Output = ()>) -> a
     };
     // Whatever ended the broker, the store is closed in order.
     local.shut_down().await;
+    folder.give_up();
     if outcome.is_ok() {
         tracing::info!("ended");
     }
@@ -95,9 +100,46 @@ fn cannot_start(error: &BrokerError) -> anyhow::Error {
     anyhow::anyhow!("the broker cannot start: {error}{hint}")
 }
 
-async fn open_backbone(config: &Config, metrics: &prometheus::Registry) -> anyhow::Result<LocalBackbone> {
+/// Where the store is. A temporary one is deleted when this is given up, or dropped on the way.
+enum StoreFolder {
+    Kept(PathBuf),
+    Temporary(TempDir),
+}
+
+impl StoreFolder {
+    fn path(&self) -> &Path {
+        match self {
+            StoreFolder::Kept(path) => path,
+            StoreFolder::Temporary(folder) => folder.path(),
+        }
+    }
+
+    /// The store is closed and nobody needs its folder any more.
+    fn give_up(self) {
+        let StoreFolder::Temporary(folder) = self else { return };
+        let path = folder.path().to_owned();
+        if let Err(error) = folder.close() {
+            tracing::warn!(path = %path.display(), %error, "the temporary store could not be deleted");
+        }
+    }
+}
+
+fn store_folder(place: &StorePlace) -> anyhow::Result<StoreFolder> {
+    let path = match place {
+        StorePlace::Folder(path) => return Ok(StoreFolder::Kept(path.clone())),
+        StorePlace::Temporary => std::env::temp_dir(),
+    };
+    let folder = tempfile::Builder::new()
+        .prefix("quorate-store-")
+        .tempdir_in(&path)
+        .with_context(|| format!("[storage] temporary: no folder can be made in {}", path.display()))?;
+    tracing::warn!(path = %folder.path().display(), "the store is temporary: it is deleted when the broker ends");
+    Ok(StoreFolder::Temporary(folder))
+}
+
+async fn open_backbone(config: &Config, path: &Path, metrics: &prometheus::Registry) -> anyhow::Result<LocalBackbone> {
     let options = LocalOptions {
-        path: config.storage.path.clone(),
+        path: path.to_owned(),
         identities: match config.identities() {
             config::Identities::Certificates => Identities::Certificates,
             config::Identities::DangerAnonymous => Identities::DangerAnonymous,
@@ -107,6 +149,10 @@ async fn open_backbone(config: &Config, metrics: &prometheus::Registry) -> anyho
             config::Durability::Os => Durability::Os,
         },
         rules: config.rules.clone(),
+        topics: TopicRules {
+            access: Arc::new(config.access.clone()),
+            queue_messages_max: config.session.queue_messages_max as u64,
+        },
         movement: match config.lanes.movement {
             config::Movement::Rumqttd => Movement::Lanes { count: config.lanes.count },
             config::Movement::Channels => Movement::Channels,
@@ -124,7 +170,7 @@ async fn open_backbone(config: &Config, metrics: &prometheus::Registry) -> anyho
     tokio::task::spawn_blocking(move || LocalBackbone::open(options, &metrics))
         .await
         .context("opening the store was cut short")?
-        .map_err(|error| anyhow::anyhow!("[storage] path {}: {error}", path.display()))
+        .map_err(|error| anyhow::anyhow!("[storage] {}: {error}", path.display()))
 }
 
 /// Standard error gets the log. The environment (`RUST_LOG`) is not asked: what is logged stands in the configuration.

@@ -8,12 +8,12 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_domain::{Addressed, CursorMoves, Delivery, LogMessage, LogPage, Seq, Standing, TxId};
-use quorate_wire::{PacketId, ReasonCode};
+use quorate_domain::{Addressed, CursorMoves, Delivery, LogMessage, LogName, LogPage, Seq, Standing, TxId};
+use quorate_wire::PacketId;
 
 use crate::room::Reading;
 use crate::transmit::Passage;
-use crate::{CloseCause, Effect, Fault, SendRoom, Session};
+use crate::{Effect, Fault, SendRoom, Session};
 
 /// Messages of one page: enough to fill a usual window, few enough that other rooms get their turn.
 const PAGE_MESSAGES_MAX: usize = 64;
@@ -26,10 +26,10 @@ const STANDINGS_INTERVAL: Duration = Duration::from_millis(250);
 /// What is to be read, and what is being read.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
-    /// Rooms that may have something to read, in turn. No room stands here twice.
-    queue: VecDeque<TxId>,
-    queued: HashSet<TxId>,
-    reading: Option<(TxId, Reading)>,
+    /// Rooms that may have something to read, and the session's queue among them, in turn. None stands here twice.
+    turns: VecDeque<LogName>,
+    waiting: HashSet<LogName>,
+    reading: Option<(LogName, Reading)>,
     standings_wanted: Option<Comparison>,
     standings_outstanding: Option<Comparison>,
     /// No earlier than this are standings read again.
@@ -39,16 +39,20 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
-    pub(crate) fn enqueue(&mut self, tx: &TxId) {
-        if self.queued.insert(tx.clone()) {
-            self.queue.push_back(tx.clone());
+    pub(crate) fn enqueue(&mut self, log: LogName) {
+        if self.waiting.insert(log.clone()) {
+            self.turns.push_back(log);
         }
     }
 
-    fn dequeue(&mut self) -> Option<TxId> {
-        let tx = self.queue.pop_front()?;
-        self.queued.remove(&tx);
-        Some(tx)
+    pub(crate) fn enqueue_room(&mut self, tx: &TxId) {
+        self.enqueue(LogName::Tx(tx.clone()));
+    }
+
+    fn next_turn(&mut self) -> Option<LogName> {
+        let log = self.turns.pop_front()?;
+        self.waiting.remove(&log);
+        Some(log)
     }
 
     pub(crate) fn want_standings(&mut self, comparison: Comparison) {
@@ -79,7 +83,11 @@ impl Session {
         match delivery {
             Delivery::Log(addressed) => self.handle_live_copy(&addressed),
             Delivery::State { tx, seq, document } => self.handle_live_state(&tx, seq, document),
-            Delivery::Behind => self.deliveries.want_standings(Comparison::LogsAndStates),
+            Delivery::Queued(queued) => self.handle_queued(queued),
+            Delivery::Behind => {
+                self.deliveries.want_standings(Comparison::LogsAndStates);
+                self.fall_behind_in_queue();
+            }
         }
         self.pump();
     }
@@ -99,7 +107,7 @@ impl Session {
             self.advance(tx, *seq);
         } else if let Some(room) = self.rooms.get_mut(tx) {
             room.fall_behind(*seq);
-            self.deliveries.enqueue(tx);
+            self.deliveries.enqueue_room(tx);
         }
     }
 
@@ -114,7 +122,7 @@ impl Session {
             self.send_state(tx, seq, document);
         } else {
             room.state_wanted = true;
-            self.deliveries.enqueue(tx);
+            self.deliveries.enqueue_room(tx);
         }
     }
 
@@ -138,7 +146,7 @@ impl Session {
             room.unconfirmed = false;
             if standing.last_addressed > room.position() {
                 room.fall_behind(standing.last_addressed);
-                self.deliveries.enqueue(&standing.tx);
+                self.deliveries.enqueue_room(&standing.tx);
             } else {
                 room.closed |= standing.state.is_closed();
             }
@@ -180,14 +188,14 @@ impl Session {
                 && let Some(room) = self.rooms.get_mut(&standing.tx)
             {
                 room.state_wanted = true;
-                self.deliveries.enqueue(&standing.tx);
+                self.deliveries.enqueue_room(&standing.tx);
             }
         }
     }
 
     /// The answer to [`Effect::ReadLog`].
     pub fn handle_log_page(&mut self, tx: &TxId, result: Result<LogPage, Fault>) {
-        let reading = self.finish_reading(tx);
+        let reading = self.finish_reading(&LogName::Tx(tx.clone()));
         if !self.is_open() {
             return;
         }
@@ -196,18 +204,18 @@ impl Session {
             (Ok(page), Some(reading)) if self.can_deliver() && self.is_current(tx, &reading) => match reading {
                 Reading::Cursor { .. } => self.follow_cursor(tx, &page),
                 Reading::Backfill { filter, .. } => self.follow_backfill(tx, &filter, &page),
-                Reading::State => {}
+                Reading::State | Reading::Queue { .. } => {}
             },
             // No room for deliveries by now, or subscribed anew: it is read again when there is.
             (Ok(_), _) => {}
         }
-        self.deliveries.enqueue(tx);
+        self.deliveries.enqueue_room(tx);
         self.pump();
     }
 
     /// The answer to [`Effect::ReadState`]. `None`: closed by now, or gone; its log tells the rest.
     pub fn handle_state(&mut self, tx: &TxId, result: Result<Option<(Seq, Bytes)>, Fault>) {
-        self.finish_reading(tx);
+        self.finish_reading(&LogName::Tx(tx.clone()));
         if !self.is_open() {
             return;
         }
@@ -216,7 +224,7 @@ impl Session {
             Ok(Some((seq, document))) => self.handle_read_state(tx, seq, document),
             Ok(None) => {}
         }
-        self.deliveries.enqueue(tx);
+        self.deliveries.enqueue_room(tx);
         self.pump();
     }
 
@@ -243,6 +251,7 @@ impl Session {
 
     /// Asks for what comes next, if there is something to ask for and room for it.
     pub(crate) fn pump(&mut self) {
+        self.send_loose();
         self.read_on();
         self.hold_what_waits();
         self.release_receipts();
@@ -251,36 +260,54 @@ impl Session {
     fn read_on(&mut self) {
         if self.is_open() && self.deliveries.deadline().is_some_and(|due| due <= self.now) {
             let wanted = self.deliveries.standings_wanted.take();
-            if !self.subscriptions.is_empty() {
+            if self.subscriptions.have_rooms() {
                 self.deliveries.standings_outstanding = wanted;
                 self.deliveries.standings_due = self.now + STANDINGS_INTERVAL;
                 self.emit(Effect::ReadStandings);
             }
         }
         while self.can_deliver() && self.deliveries.reading.is_none() && self.window.room() > 0 {
-            let Some(tx) = self.deliveries.dequeue() else { return };
-            let Some(room) = self.rooms.get_mut(&tx) else { continue };
-            let Some(reading) = room.next_reading() else { continue };
-            let effect = match &reading {
-                Reading::State => {
-                    (room.state_wanted, room.state_superseded) = (false, false);
-                    Effect::ReadState { tx: tx.clone() }
-                }
-                Reading::Cursor { after } | Reading::Backfill { after, .. } => Effect::ReadLog {
-                    tx: tx.clone(),
-                    after: *after,
-                    messages_max: self.window.room().min(PAGE_MESSAGES_MAX),
-                    bytes_max: PAGE_BYTES_MAX,
-                },
+            let Some(log) = self.deliveries.next_turn() else { return };
+            let begun = match &log {
+                LogName::Tx(tx) => self.begin_room_reading(tx),
+                LogName::Queue => self.begin_queue_reading(),
             };
-            self.deliveries.reading = Some((tx, reading));
+            let Some((reading, effect)) = begun else { continue };
+            self.deliveries.reading = Some((log, reading));
             self.emit(effect);
         }
     }
 
+    fn begin_room_reading(&mut self, tx: &TxId) -> Option<(Reading, Effect)> {
+        let messages_max = self.page_messages_max();
+        let room = self.rooms.get_mut(tx)?;
+        let reading = room.next_reading()?;
+        let effect = match &reading {
+            Reading::State => {
+                (room.state_wanted, room.state_superseded) = (false, false);
+                Effect::ReadState { tx: tx.clone() }
+            }
+            Reading::Cursor { after } | Reading::Backfill { after, .. } | Reading::Queue { after } => {
+                Effect::ReadLog { tx: tx.clone(), after: *after, messages_max, bytes_max: PAGE_BYTES_MAX }
+            }
+        };
+        Some((reading, effect))
+    }
+
+    fn begin_queue_reading(&mut self) -> Option<(Reading, Effect)> {
+        let reading = self.queue.next_reading()?;
+        self.queue.read_begun();
+        let (after, messages_max) = (self.queue.position(), self.page_messages_max());
+        Some((reading, Effect::ReadQueue { after, messages_max, bytes_max: PAGE_BYTES_MAX }))
+    }
+
+    fn page_messages_max(&self) -> usize {
+        self.window.room().min(PAGE_MESSAGES_MAX)
+    }
+
     /// Deliveries wait while the write buffer or the outbox is full, and while a SUBSCRIBE is being granted, so that its SUBACK comes
     /// before what it brings.
-    fn can_deliver(&self) -> bool {
+    pub(crate) fn can_deliver(&self) -> bool {
         self.is_open()
             && self.send_room == SendRoom::Open
             && self.outbox.has_room()
@@ -296,18 +323,13 @@ impl Session {
             Reading::Backfill { filter, after } => {
                 room.backfill(filter).is_some_and(|backfill| *after <= backfill.sent_to)
             }
-            Reading::State => false,
+            Reading::State | Reading::Queue { .. } => false,
         }
     }
 
-    fn finish_reading(&mut self, tx: &TxId) -> Option<Reading> {
-        let (_, reading) = self.deliveries.reading.take_if(|(of, _)| of == tx)?;
+    pub(crate) fn finish_reading(&mut self, log: &LogName) -> Option<Reading> {
+        let (_, reading) = self.deliveries.reading.take_if(|(of, _)| of == log)?;
         Some(reading)
-    }
-
-    fn fail_reading(&mut self, fault: Fault) {
-        self.goodbye(ReasonCode::UnspecifiedError, "storage fault, retry later");
-        self.close(CloseCause::Fault(fault.0));
     }
 
     fn follow_cursor(&mut self, tx: &TxId, page: &LogPage) {

@@ -1,5 +1,7 @@
 //! What a session asks of the world. The driver carries effects out in the order in which they come.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quorate_domain::{
     CursorMoves, InflightRecord, MessageProperties, Qos, Refusal, Scope, Seq, SessionRecord, Standing, TxId, TxTopic,
@@ -8,8 +10,8 @@ use quorate_wire::{Packet, PacketId, ReasonCode};
 
 /// One thing for the driver to do.
 ///
-/// Of [`LookUp`](Effect::LookUp), [`ReadStandings`](Effect::ReadStandings), [`ReadLog`](Effect::ReadLog) and
-/// [`ReadState`](Effect::ReadState) together, and of [`Save`](Effect::Save), [`Hold`](Effect::Hold) and
+/// Of [`LookUp`](Effect::LookUp), [`ReadStandings`](Effect::ReadStandings), [`ReadLog`](Effect::ReadLog),
+/// [`ReadState`](Effect::ReadState) and [`ReadQueue`](Effect::ReadQueue) together, and of [`Save`](Effect::Save), [`Hold`](Effect::Hold) and
 /// [`Release`](Effect::Release), at most one each is outstanding of its kind, so that a session never holds more than one
 /// page of its logs. What is to be stored is stored in the order of the effects; appends have an order of their own.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +29,24 @@ pub enum Effect {
         /// How it was published.
         qos: Qos,
         /// At QoS 2: the packet identifier under which it is to be remembered until [`Effect::Release`].
+        receipt: Option<PacketId>,
+        /// What travels with them.
+        properties: MessageProperties,
+    },
+    /// Publish to an ordinary topic; answered by `handle_committed` with the token. Publishes and appends are submitted
+    /// in the order of the effects.
+    Publish {
+        /// Names the publish in its answer.
+        token: u64,
+        /// Where it goes; the rules let this session's party publish there.
+        topic: String,
+        /// The client's bytes.
+        payload: Bytes,
+        /// How it was published.
+        qos: Qos,
+        /// Whether it is to be retained.
+        retain: bool,
+        /// At QoS 2, in a session that outlives its connection: as for [`Effect::Append`].
         receipt: Option<PacketId>,
         /// What travels with them.
         properties: MessageProperties,
@@ -54,14 +74,41 @@ pub enum Effect {
         /// Which transaction.
         tx: TxId,
     },
-    /// Store the session durably; answered by `handle_saved`.
-    Save(SessionRecord),
+    /// Read what waits in the session's queue of ordinary messages; answered by `handle_queue_page`.
+    ReadQueue {
+        /// Beyond this.
+        after: Seq,
+        /// At most so many messages.
+        messages_max: usize,
+        /// At most so many payload bytes, but one message at least.
+        bytes_max: usize,
+    },
+    /// Store the session, durably where it outlives its connection; answered by `handle_saved`.
+    Save {
+        /// All of it.
+        record: SessionRecord,
+        /// Filters whose retained messages are to be put into the session's queue.
+        replay: Vec<String>,
+    },
     /// Forget the receipts of these publishes durably; answered by `handle_released`.
     Release(Vec<PacketId>),
     /// Keep these steps of deliveries at QoS 2 durably; answered by `handle_held`.
     Hold(Vec<InflightRecord>),
     /// Store what has moved, all or nothing; need not be synced, has no answer but `handle_cursors_lost`.
     SaveCursors(CursorMoves),
+    /// A delivery was left out: it is larger than the client takes (MQTT5 3.1.2-24), or it was at QoS 0 and found no room.
+    /// To be counted.
+    LeftOut {
+        /// Under which topic.
+        topic: String,
+    },
+    /// Forget the will: the client said DISCONNECT. Only among the last effects, before all others; no answer.
+    DiscardWill,
+    /// Say the will after this time, unless the session is taken over before. Only among the last effects; no answer.
+    LeaveWill {
+        /// Zero: at once, before a successor is let in.
+        delay: Duration,
+    },
     /// Forget the session and its cursors. Only among the last effects; no answer.
     Remove,
     /// Flush what was sent, then close the connection.

@@ -1,11 +1,14 @@
 //! The first packet. A connection is a [`Handshake`] until a CONNECT was accepted; only then is there a [`Session`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use quorate_domain::{Author, SessionExpiry, SessionKey, StoredSession};
+use quorate_domain::{AccessRules, Agreement, Author, SessionExpiry, SessionKey, StoredSession, TxId, UnixMs};
 use quorate_wire::{ConnAck, ConnAckProperties, Connect, Packet, ReasonCode, Version};
 
+use crate::answers::{reason_code, reason_string};
+use crate::will::Left;
 use crate::window::Window;
 use crate::{Limits, Session};
 
@@ -16,12 +19,16 @@ pub const CLIENT_ID_BYTES_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Handshake {
     limits: Limits,
+    access: Arc<AccessRules>,
 }
 
 /// A CONNECT that may be accepted: what is left is to take over what the store has of this session.
 #[derive(Debug)]
 pub struct Hello {
     pub(crate) limits: Limits,
+    pub(crate) access: Arc<AccessRules>,
+    pub(crate) will: Option<Left>,
+    pub(crate) aliases_max: u16,
     pub(crate) key: SessionKey,
     pub(crate) version: Version,
     pub(crate) clean_start: bool,
@@ -48,9 +55,9 @@ pub struct Rejected {
 }
 
 impl Handshake {
-    /// A connection that has said nothing yet.
-    pub fn new(limits: Limits) -> Self {
-        Self { limits }
+    /// A connection that has said nothing yet. `access`: the rules for ordinary topics.
+    pub fn new(limits: Limits, access: Arc<AccessRules>) -> Self {
+        Self { limits, access }
     }
 
     /// Judges the first packet. `author` is who the TLS handshake proved the client to be; `fallback_client_id` names
@@ -65,6 +72,8 @@ impl Handshake {
             });
         };
         check(&connect)?;
+        let will = Left::read(&connect, &author, &self.access, &self.limits)
+            .map_err(|refusal| rejected(connect.version, reason_code(&refusal), &will_reason(&refusal)))?;
         let mut answer = self.announcement();
         let client_id = if connect.client_id.is_empty() {
             answer.assigned_client_identifier = Some(fallback_client_id.clone().into());
@@ -85,6 +94,9 @@ impl Handshake {
                 .min(self.limits.inflight_max)
                 .clamp(1, Window::CAPACITY_MAX),
             packet_bytes_max: connect.properties.maximum_packet_size,
+            aliases_max: connect.properties.topic_alias_maximum.unwrap_or(0).min(self.limits.topic_alias_max),
+            will,
+            access: self.access,
             wants_reasons: connect.properties.request_problem_information.unwrap_or(true),
             limits: self.limits,
             answer,
@@ -96,7 +108,7 @@ impl Handshake {
         ConnAckProperties {
             receive_maximum: self.limits.receive_maximum.try_into().ok(),
             maximum_packet_size: Some(self.limits.packet_bytes_max),
-            shared_subscription_available: Some(false),
+            topic_alias_maximum: Some(self.limits.topic_alias_max).filter(|maximum| *maximum > 0),
             ..ConnAckProperties::default()
         }
     }
@@ -113,9 +125,14 @@ impl Hello {
         self.clean_start
     }
 
-    /// How long the session is to outlive its connection.
-    pub fn expiry(&self) -> SessionExpiry {
-        self.expiry
+    /// How long the session is to outlive its connection, and what is to be said at its end.
+    pub fn agreement(&self) -> Agreement {
+        Agreement { expiry: self.expiry, will: self.will.as_ref().map(|will| will.agreed(self.expiry)) }
+    }
+
+    /// The transaction in which the will is to be said: it has to list the party. Whoever accepts has looked that up.
+    pub fn will_transaction(&self) -> Option<&TxId> {
+        self.will.as_ref()?.tx.as_ref()
     }
 
     /// The protocol version of the connection.
@@ -128,15 +145,20 @@ impl Hello {
         rejected(self.version, code, reason)
     }
 
-    /// Accepts. `stored` is what the store had of this session. The first effect of the session is its CONNACK.
-    pub fn accept(mut self, stored: Option<StoredSession>, now: Duration) -> Session {
+    /// Accepts. `stored` is what the store had of this session; `at` is the wall clock at `now`. The first effect of the
+    /// session is its CONNACK.
+    pub fn accept(mut self, stored: Option<StoredSession>, now: Duration, at: UnixMs) -> Session {
         let connack = Packet::ConnAck(Box::new(ConnAck {
             session_present: stored.is_some(),
             reason_code: ReasonCode::Success,
             properties: std::mem::take(&mut self.answer),
         }));
-        Session::begin(self, connack, stored, now)
+        Session::begin(self, connack, stored, now, at)
     }
+}
+
+fn will_reason(refusal: &quorate_domain::Refusal) -> String {
+    format!("the will is refused: {}", reason_string(refusal))
 }
 
 fn check(connect: &Connect) -> Result<(), Rejected> {
@@ -155,9 +177,6 @@ fn check(connect: &Connect) -> Result<(), Rejected> {
     };
     if connect.client_id.is_empty() && !may_be_empty {
         return refuse(ReasonCode::ClientIdentifierNotValid, "an empty client identifier needs a clean session");
-    }
-    if connect.will.is_some() {
-        return refuse(ReasonCode::ImplementationSpecificError, "this version of the broker serves no wills");
     }
     Ok(())
 }

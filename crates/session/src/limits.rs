@@ -17,6 +17,11 @@ pub struct Limits {
     pub keep_alive_max_s: u16,
     /// Longest session expiry in seconds; a longer one is lowered to it, and CONNACK says so.
     pub session_expiry_max_s: u32,
+    /// Topic aliases that a client of MQTT 5 may use on one connection; announced in CONNACK, where it is not 0. It also
+    /// bounds those that the session uses towards the client, beside what the client says.
+    pub topic_alias_max: u16,
+    /// Seconds that a will under `tx/` waits at least.
+    pub tx_will_delay_s: u32,
     /// Subscriptions of one session; one more is refused with 0x97.
     pub subscriptions_max: usize,
 }
@@ -38,6 +43,8 @@ impl Default for Limits {
             packet_bytes_max: (1 << 20) + (64 << 10),
             keep_alive_max_s: 3_600,
             session_expiry_max_s: 30 * 24 * 3_600,
+            topic_alias_max: 64,
+            tx_will_delay_s: 30,
             subscriptions_max: 100,
         }
     }

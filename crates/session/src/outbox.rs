@@ -80,6 +80,7 @@ impl Session {
         if let Some(packet_id) = publish.packet_id {
             self.window.sent(packet_id);
         }
+        let publish = self.shorten_topic(publish);
         self.send(Packet::Publish(publish));
     }
 

@@ -1,4 +1,4 @@
-//! The way in: what the client publishes, until it is acknowledged or refused, in the order in which it came.
+//! The way in: what the client publishes, to a transaction or an ordinary topic, until it is acknowledged or refused, in the order in which it came.
 
 use std::collections::VecDeque;
 
@@ -34,8 +34,18 @@ struct Pending {
     answer: Answer,
     /// Whether it uses up the Receive Maximum: another PUBLISH of the same message at QoS 2 does not.
     counts: bool,
+    /// At QoS 2: whether the store remembers it until it is released.
+    has_receipt: bool,
     payload_bytes: usize,
     outcome: Option<Result<Seq, Refusal>>,
+}
+
+/// What a publish that is let through is.
+enum Admitted {
+    /// A message of a transaction.
+    Room(TxTopic),
+    /// A message of an ordinary topic.
+    Ordinary(String),
 }
 
 /// The publishes that wait for their answers.
@@ -71,17 +81,25 @@ impl Publishing {
         self.next_token
     }
 
-    fn push(&mut self, answer: Answer, payload_bytes: usize, outcome: Option<Result<Seq, Refusal>>) -> u64 {
+    /// A publish that is on its way.
+    fn push(&mut self, answer: Answer, payload_bytes: usize, has_receipt: bool) -> u64 {
         let token = self.new_token();
         self.pending_bytes += payload_bytes;
-        self.pending.push_back(Pending { token, answer, counts: answer != Answer::None, payload_bytes, outcome });
+        let counts = answer != Answer::None;
+        self.pending.push_back(Pending { token, answer, counts, has_receipt, payload_bytes, outcome: None });
         token
+    }
+
+    /// A publish that is refused, in its own turn.
+    fn push_refused(&mut self, answer: Answer, refusal: Refusal) {
+        let token = self.push(answer, 0, false);
+        self.resolve(token, Err(refusal));
     }
 
     /// The PUBLISH of a message that is here already: answered as the first is, in its own turn.
     fn push_again(&mut self, packet_id: PacketId, token: u64, outcome: Option<Result<Seq, Refusal>>) {
         let answer = Answer::PubRec(packet_id);
-        self.pending.push_back(Pending { token, answer, counts: false, payload_bytes: 0, outcome });
+        self.pending.push_back(Pending { token, answer, counts: false, has_receipt: false, payload_bytes: 0, outcome });
     }
 
     /// The publish at QoS 2 with this identifier that has not been answered: its token, and its outcome if it is decided.
@@ -107,9 +125,7 @@ impl Publishing {
 
 impl Session {
     pub(crate) fn handle_publish(&mut self, publish: Publish) {
-        if publish.properties.topic_alias.is_some() {
-            return self.fail(ReasonCode::TopicAliasInvalid, "CONNACK announced no topic aliases (MQTT5 3.3.2-9)");
-        }
+        let Some(publish) = self.resolve_alias(publish) else { return };
         if publish.qos == QoS::ExactlyOnce
             && let Some(packet_id) = publish.packet_id
             && self.is_here_already(packet_id)
@@ -122,26 +138,34 @@ impl Session {
             return self
                 .fail(ReasonCode::ReceiveMaximumExceeded, "more unacknowledged publishes than the Receive Maximum");
         }
-        let (qos, answer) = match (publish.qos, publish.packet_id) {
-            (QoS::AtLeastOnce, Some(packet_id)) => (Qos::AtLeastOnce, Answer::PubAck(packet_id)),
-            (QoS::ExactlyOnce, Some(packet_id)) => (Qos::ExactlyOnce, Answer::PubRec(packet_id)),
-            _ => (Qos::AtMostOnce, Answer::None),
+        let answer = match (publish.qos, publish.packet_id) {
+            (QoS::AtLeastOnce, Some(packet_id)) => Answer::PubAck(packet_id),
+            (QoS::ExactlyOnce, Some(packet_id)) => Answer::PubRec(packet_id),
+            _ => Answer::None,
         };
-        let payload = publish.payload.clone();
+        let (qos, retain, payload) = (from_wire(publish.qos), publish.retain, publish.payload.clone());
         match self.admit(publish) {
-            Ok((topic, properties)) => {
-                let token = self.publishing.push(answer, payload.len(), None);
+            Ok((admitted, properties)) => {
+                // A session that ends with its connection has nothing to remember about ordinary messages beyond it.
+                let is_remembered = self.is_durable() || matches!(admitted, Admitted::Room(_));
                 let receipt = if let Answer::PubRec(packet_id) = answer { Some(packet_id) } else { None };
-                self.emit(Effect::Append { token, topic, payload, qos, receipt, properties });
+                let receipt = receipt.filter(|_| is_remembered);
+                let token = self.publishing.push(answer, payload.len(), receipt.is_some());
+                self.emit(match admitted {
+                    Admitted::Room(topic) => Effect::Append { token, topic, payload, qos, receipt, properties },
+                    Admitted::Ordinary(topic) => {
+                        Effect::Publish { token, topic, payload, qos, retain, receipt, properties }
+                    }
+                });
             }
             Err(refusal) => {
-                self.publishing.push(answer, 0, Some(Err(refusal)));
+                self.publishing.push_refused(answer, refusal);
                 self.answer_publishes();
             }
         }
     }
 
-    /// Answers a PUBLISH at QoS 2 whose message is in its log, or on its way there (MQTT5 4.3.3): it is not appended again.
+    /// Answers a PUBLISH at QoS 2 whose message is here, or on its way (MQTT5 4.3.3): it is not appended again.
     fn is_here_already(&mut self, packet_id: PacketId) -> bool {
         if let Some((token, outcome)) = self.publishing.undecided(packet_id) {
             self.publishing.push_again(packet_id, token, outcome);
@@ -161,7 +185,7 @@ impl Session {
         true
     }
 
-    /// The outcome of [`Effect::Append`]: durable, or refused.
+    /// The outcome of [`Effect::Append`] or [`Effect::Publish`]: done, durably where the message is to last, or refused.
     pub fn handle_committed(&mut self, token: u64, outcome: Result<Seq, Refusal>) {
         self.publishing.resolve(token, outcome);
         self.answer_publishes();
@@ -193,7 +217,7 @@ impl Session {
             Answer::PubAck(packet_id) => self.send(Packet::PubAck(ack(packet_id))),
             Answer::PubRec(packet_id) => {
                 if publish.counts {
-                    self.publishing.receptions.received(packet_id, seq);
+                    self.publishing.receptions.received(packet_id, seq, publish.has_receipt);
                 }
                 self.send(Packet::PubRec(ack(packet_id)));
             }
@@ -220,11 +244,16 @@ impl Session {
     }
 
     /// What can be judged without the store: the topic, whose name stands in it, the QoS that its place needs.
-    fn admit(&self, publish: Publish) -> Result<(TxTopic, MessageProperties), Refusal> {
+    fn admit(&self, publish: Publish) -> Result<(Admitted, MessageProperties), Refusal> {
         let class = classify_topic(&publish.topic).map_err(|error| Refusal::TopicInvalid(error.to_string()))?;
-        let TopicClass::Tx(topic) = class else {
-            // `party/` is the broker's own; ordinary topics are allowed by rules alone, and there are none yet.
-            return Err(Refusal::NotAuthorized);
+        let topic = match class {
+            TopicClass::Tx(topic) => topic,
+            TopicClass::Ordinary if self.access.may_publish(&self.key.party, &publish.topic) => {
+                let topic = publish.topic.to_string();
+                return Ok((Admitted::Ordinary(topic), carried(publish.properties)?));
+            }
+            // `party/` is the broker's own.
+            TopicClass::Ordinary | TopicClass::Party(_) => return Err(Refusal::NotAuthorized),
         };
         let is_own = match &topic.place {
             Place::State => false,
@@ -241,12 +270,12 @@ impl Session {
         if topic.place.is_slot() && publish.payload.is_empty() {
             return Err(Refusal::PayloadInvalid("a slot needs a payload that is not empty".to_owned()));
         }
-        Ok((topic, carried(publish.properties)?))
+        Ok((Admitted::Room(topic), carried(publish.properties)?))
     }
 }
 
 /// The properties that travel with a message (MQTT5 3.3.2.3).
-fn carried(properties: PublishProperties) -> Result<MessageProperties, Refusal> {
+pub(crate) fn carried(properties: PublishProperties) -> Result<MessageProperties, Refusal> {
     if let Some((name, _)) =
         properties.user_properties.iter().find(|(name, _)| name.starts_with(RESERVED_PROPERTY_PREFIX))
     {
@@ -264,7 +293,16 @@ fn carried(properties: PublishProperties) -> Result<MessageProperties, Refusal> 
             .into_iter()
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect(),
+        expiry_interval_s: properties.message_expiry_interval_s,
     })
+}
+
+pub(crate) fn from_wire(qos: QoS) -> Qos {
+    match qos {
+        QoS::AtMostOnce => Qos::AtMostOnce,
+        QoS::AtLeastOnce => Qos::AtLeastOnce,
+        QoS::ExactlyOnce => Qos::ExactlyOnce,
+    }
 }
 
 fn check_bounds(properties: &PublishProperties) -> Result<(), Refusal> {

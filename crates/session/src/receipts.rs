@@ -21,6 +21,8 @@ struct Entry {
     reception: Reception,
     /// Whether its PUBLISH is of this connection, and so uses up the Receive Maximum.
     counts: bool,
+    /// Whether the store remembers it.
+    has_receipt: bool,
 }
 
 /// All receptions, each under its packet identifier, which bounds how many there are.
@@ -39,7 +41,7 @@ impl Receptions {
     pub(crate) fn new(receipts: &[u16]) -> Self {
         let ids = receipts.iter().filter_map(|packet_id| PacketId::new(*packet_id));
         // Where it stands in its log is of no more use.
-        let entry = || Entry { reception: Reception::Received(Seq::ZERO), counts: false };
+        let entry = || Entry { reception: Reception::Received(Seq::ZERO), counts: false, has_receipt: true };
         Self { entries: ids.map(|packet_id| (packet_id, entry())).collect(), ..Self::default() }
     }
 
@@ -55,9 +57,9 @@ impl Receptions {
         Some(entry.reception)
     }
 
-    /// Its message is in its log.
-    pub(crate) fn received(&mut self, packet_id: PacketId, seq: Seq) {
-        self.entries.insert(packet_id, Entry { reception: Reception::Received(seq), counts: true });
+    /// Its message is in its log, or where it belongs.
+    pub(crate) fn received(&mut self, packet_id: PacketId, seq: Seq, has_receipt: bool) {
+        self.entries.insert(packet_id, Entry { reception: Reception::Received(seq), counts: true, has_receipt });
         self.counting += 1;
     }
 
@@ -79,6 +81,10 @@ impl Session {
             // Completed before, and the PUBCOMP was lost with its connection; or never heard of.
             None => self.send_pubcomp(packet_id, ReasonCode::PacketIdentifierNotFound),
             Some(Entry { reception: Reception::Releasing, .. }) => {}
+            Some(Entry { has_receipt: false, .. }) => {
+                receptions.complete(packet_id);
+                self.send_pubcomp(packet_id, ReasonCode::Success);
+            }
             Some(entry) => {
                 entry.reception = Reception::Releasing;
                 receptions.to_release.push(packet_id);

@@ -92,6 +92,8 @@ pub(crate) enum Reading {
     Backfill { filter: String, after: Seq },
     /// The log beyond the position.
     Cursor { after: Seq },
+    /// The session's queue of ordinary messages.
+    Queue { after: Seq },
 }
 
 impl Room {

@@ -1,27 +1,28 @@
 //! The state of a session, how it takes packets and deadlines, and how it ends.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
 use quorate_domain::{
-    BackfillMove, CursorMoves, Seq, SessionExpiry, SessionKey, SessionRecord, StoredSession, TxId, UnixMs,
+    AccessRules, LogName, Seq, SessionExpiry, SessionKey, SessionRecord, StoredSession, TxId, UnixMs,
 };
 use quorate_wire::{Disconnect, Packet, ReasonCode, Version};
 
+use crate::aliases::Aliases;
 use crate::deliver::{Comparison, Deliveries};
 use crate::handshake::{Hello, expiry_of};
 use crate::keep_alive::KeepAlive;
 use crate::outbox::Outbox;
 use crate::publish::Publishing;
+use crate::queue::Queue;
 use crate::room::Room;
 use crate::subscribe::Subscribing;
 use crate::subscriptions::{Subscription, Subscriptions};
-use crate::window::{Item, Mark, Way, Window};
+use crate::will::Left;
+use crate::window::Window;
 use crate::{CloseCause, Effect, Fault, Limits, SendRoom};
-
-/// How long cursors gather before they are stored. They are not synced; after SIGKILL QoS 1 repeats from the last one.
-pub(crate) const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether the connection still takes packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,17 @@ enum Phase {
     Closing,
     /// The connection is gone and the last effects are out.
     Ended,
+}
+
+/// What a SUBSCRIBE or UNSUBSCRIBE changes, beside what stands in the subscriptions themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// The filters that were not there before.
+    pub(crate) added: Vec<String>,
+    /// The filters whose retained messages are to come.
+    pub(crate) replay: Vec<String>,
+    /// Whether a subscription to ordinary topics is among them.
+    pub(crate) ordinary: bool,
 }
 
 /// A store operation on the session's record that has not been answered yet.
@@ -48,10 +60,13 @@ pub struct Session {
     pub(crate) key: SessionKey,
     pub(crate) version: Version,
     pub(crate) limits: Limits,
+    pub(crate) access: Arc<AccessRules>,
     pub(crate) wants_reasons: bool,
     pub(crate) packet_bytes_max: Option<u32>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) rooms: BTreeMap<TxId, Room>,
+    pub(crate) queue: Queue,
+    pub(crate) aliases: Aliases,
     pub(crate) window: Window,
     pub(crate) outbox: Outbox,
     pub(crate) publishing: Publishing,
@@ -60,20 +75,35 @@ pub struct Session {
     pub(crate) deliveries: Deliveries,
     pub(crate) send_room: SendRoom,
     expiry: SessionExpiry,
+    /// What is said when the connection ends, unless the client says that nothing is to be said.
+    will: Option<Left>,
+    /// The client said DISCONNECT, and not "with will".
+    is_dismissed: bool,
     keep_alive: KeepAlive,
-    cursors_due: Option<Duration>,
+    pub(crate) cursors_due: Option<Duration>,
+    /// The wall clock at the origin of `now`.
+    origin: UnixMs,
     pub(crate) now: Duration,
     phase: Phase,
     effects: VecDeque<Effect>,
 }
 
 impl Session {
-    pub(crate) fn begin(hello: Hello, connack: Packet, stored: Option<StoredSession>, now: Duration) -> Self {
+    /// `at`: the wall clock at `now`.
+    pub(crate) fn begin(
+        hello: Hello,
+        connack: Packet,
+        stored: Option<StoredSession>,
+        now: Duration,
+        at: UnixMs,
+    ) -> Self {
         let resumed = stored.is_some();
         let stored = stored.unwrap_or_default();
         let mut session = Self {
             subscriptions: Subscriptions::new(hello.key.party.clone()),
             rooms: BTreeMap::new(),
+            queue: Queue::default(),
+            aliases: Aliases::new(hello.limits.topic_alias_max, hello.aliases_max),
             window: Window::new(hello.inflight_max, &stored.record.unacked, &stored.inflight),
             outbox: Outbox::default(),
             publishing: Publishing::new(&stored.receipts),
@@ -83,10 +113,14 @@ impl Session {
             send_room: SendRoom::Open,
             keep_alive: KeepAlive::new(hello.keep_alive_s, now),
             cursors_due: None,
+            origin: UnixMs(at.0.saturating_sub(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))),
             now,
             phase: Phase::Open,
             effects: VecDeque::from([Effect::Send(connack)]),
             expiry: hello.expiry,
+            will: hello.will,
+            is_dismissed: false,
+            access: hello.access,
             key: hello.key,
             version: hello.version,
             limits: hello.limits,
@@ -94,12 +128,14 @@ impl Session {
             packet_bytes_max: hello.packet_bytes_max,
         };
         let agreed_anew = resumed && stored.record.expiry != session.expiry;
-        session.restore(stored);
+        if resumed {
+            session.restore(stored);
+        }
         session.release_again();
         if agreed_anew {
             // Should the broker be killed, the session lives for as long as this connection agreed on.
             session.saving = Some(Saving { answer: None, added: Vec::new() });
-            session.effects.push_back(Effect::Save(session.to_record()));
+            session.save_record(Vec::new());
         }
         session.pump();
         session
@@ -121,9 +157,11 @@ impl Session {
             // Its cursor may be missing: that of a first position is not synced.
             let room = self.rooms.entry(backfill.tx.clone()).or_insert_with(|| Room::stored_at(Seq::ZERO));
             room.restore_backfill(backfill);
-            self.deliveries.enqueue(&backfill.tx);
+            self.deliveries.enqueue_room(&backfill.tx);
         }
-        if !self.subscriptions.is_empty() {
+        self.queue = Queue::left_behind();
+        self.deliveries.enqueue(LogName::Queue);
+        if self.subscriptions.have_rooms() {
             self.deliveries.want_standings(Comparison::LogsAndStates);
         }
     }
@@ -131,6 +169,16 @@ impl Session {
     /// Whose session it is.
     pub fn key(&self) -> &SessionKey {
         &self.key
+    }
+
+    /// Time has passed, before something is handed over that tells no time of its own.
+    pub fn tick(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+    }
+
+    /// The wall clock, as far as the driver has told.
+    pub(crate) fn wall_clock(&self) -> UnixMs {
+        UnixMs(self.origin.0.saturating_add(u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// Takes one packet from the client.
@@ -217,10 +265,17 @@ impl Session {
         self.phase = Phase::Ended;
         // What has moved counts as told to the store.
         self.effects.retain(|effect| matches!(effect, Effect::SaveCursors(_)));
+        if let Some(will) = &self.will {
+            let effect = match self.is_dismissed {
+                true => Effect::DiscardWill,
+                false => Effect::LeaveWill { delay: will.delay(self.expiry) },
+            };
+            self.effects.push_front(effect);
+        }
         if self.is_durable() {
             let record =
                 SessionRecord { disconnected_at: Some(now), unacked: self.window.to_records(), ..self.to_record() };
-            self.effects.push_back(Effect::Save(record));
+            self.effects.push_back(Effect::Save { record, replay: Vec::new() });
             self.save_cursors();
         } else {
             self.effects.push_back(Effect::Remove);
@@ -292,14 +347,19 @@ impl Session {
         }
     }
 
-    /// Stores the session before the client is answered; at once where nothing outlives the connection.
-    pub(crate) fn save_then(&mut self, answer: Packet, added: Vec<String>) {
-        if self.is_durable() {
-            self.saving = Some(Saving { answer: Some(answer), added });
-            self.effects.push_back(Effect::Save(self.to_record()));
+    /// Stores the session before the client is answered; at once where nothing outlives the connection and nothing of
+    /// ordinary topics, which the backbone has to know, has changed.
+    pub(crate) fn save_then(&mut self, answer: Packet, changes: Changes) {
+        if self.is_durable() || changes.ordinary {
+            self.saving = Some(Saving { answer: Some(answer), added: changes.added });
+            self.save_record(changes.replay);
         } else {
             self.send(answer);
         }
+    }
+
+    fn save_record(&mut self, replay: Vec<String>) {
+        self.effects.push_back(Effect::Save { record: self.to_record(), replay });
     }
 
     /// What outlives the connection, but for what only its end knows.
@@ -313,63 +373,6 @@ impl Session {
         }
     }
 
-    /// Some cursor moved: store it soon.
-    pub(crate) fn cursors_moved(&mut self) {
-        if self.is_durable() && self.cursors_due.is_none() {
-            self.cursors_due = Some(self.now + CURSOR_INTERVAL);
-        }
-    }
-
-    pub(crate) fn save_cursors(&mut self) {
-        self.cursors_due = None;
-        if !self.is_durable() {
-            return;
-        }
-        let cursors = self
-            .rooms
-            .iter_mut()
-            .filter_map(|(tx, room)| std::mem::take(&mut room.cursor_dirty).then(|| (tx.clone(), Some(room.cursor()))))
-            .collect();
-        let (backfills, settled) = self.settle();
-        let moves = CursorMoves { cursors, backfills, settled };
-        if !moves.is_empty() {
-            self.effects.push_back(Effect::SaveCursors(moves));
-        }
-    }
-
-    /// Takes out the deliveries at QoS 2 that need not be remembered once the marks of their ways are stored.
-    fn settle(&mut self) -> (Vec<BackfillMove>, Vec<u16>) {
-        let (rooms, subscriptions) = (&self.rooms, &self.subscriptions);
-        let every_room_is_known = self.deliveries.standings_seen;
-        let is_passed = |item: &Item, mark: Mark| match rooms.get(&item.tx) {
-            Some(room) => room.mark(&item.way, mark).is_none_or(|reached| reached >= item.seq),
-            None => every_room_is_known || !subscriptions.cover(&item.tx),
-        };
-        let given_up = self.window.give_up(|item| is_passed(item, Mark::Sent));
-        self.outbox.release(given_up);
-        let settled = self.window.settle(|item| is_passed(item, Mark::Acknowledged));
-        let ways: BTreeSet<(&TxId, &String)> = settled
-            .iter()
-            .filter_map(|(_, item)| if let Way::Backfill(filter) = &item.way { Some((&item.tx, filter)) } else { None })
-            .collect();
-        let backfills = ways.into_iter().map(|(tx, filter)| {
-            let way = Way::Backfill(filter.clone());
-            let next = self.rooms.get(tx).and_then(|room| room.mark(&way, Mark::Acknowledged));
-            BackfillMove { filter: filter.clone(), tx: tx.clone(), next }
-        });
-        (backfills.collect(), settled.iter().map(|(packet_id, _)| packet_id.get()).collect())
-    }
-
-    /// What [`Effect::SaveCursors`] asked for did not come about: all of it is stored anew.
-    pub fn handle_cursors_lost(&mut self) {
-        for room in self.rooms.values_mut() {
-            room.cursor_dirty = true;
-        }
-        if self.is_open() {
-            self.cursors_moved();
-        }
-    }
-
     fn handle_disconnect(&mut self, disconnect: &Disconnect) {
         if let Some(interval_s) = disconnect.session_expiry_interval_s {
             if self.expiry == SessionExpiry::AtDisconnect && interval_s > 0 {
@@ -380,6 +383,7 @@ impl Session {
             }
             self.expiry = expiry_of(interval_s.min(self.limits.session_expiry_max_s));
         }
+        self.is_dismissed = disconnect.reason_code == ReasonCode::Success;
         self.close(CloseCause::ClientDisconnected);
     }
 }

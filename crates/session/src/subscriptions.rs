@@ -5,11 +5,17 @@ use std::collections::BTreeMap;
 use quorate_domain::{PartyFilter, PartyId, Qos, Scope, Seq, SubscriptionRecord, TxFilter, TxId, TxTopic};
 use quorate_wire::QoS;
 
-/// A filter under `tx/` or `party/`.
+/// What a filter asks for.
 #[derive(Debug, Clone)]
-pub(crate) enum RoomFilter {
+pub(crate) enum Filter {
+    /// Under `tx/`.
     Tx(TxFilter),
+    /// Under `party/`.
     Party(PartyFilter),
+    /// Ordinary topics. What matches it is routed by the backbone.
+    Ordinary,
+    /// Ordinary topics, shared.
+    Shared,
 }
 
 /// The two ways in which one log record may appear to a party.
@@ -21,10 +27,17 @@ pub(crate) enum View<'a> {
     Inbox,
 }
 
+impl Filter {
+    /// Whether the backbone routes what it matches.
+    pub(crate) fn is_ordinary(&self) -> bool {
+        matches!(self, Filter::Ordinary | Filter::Shared)
+    }
+}
+
 /// One subscription.
 #[derive(Debug, Clone)]
 pub(crate) struct Subscription {
-    pub(crate) filter: RoomFilter,
+    pub(crate) filter: Filter,
     pub(crate) record: SubscriptionRecord,
 }
 
@@ -32,18 +45,19 @@ impl Subscription {
     /// Whether messages of this transaction may meet it.
     fn covers(&self, tx: &TxId, party: &PartyId) -> bool {
         match &self.filter {
-            RoomFilter::Tx(filter) => match filter.scope() {
+            Filter::Tx(filter) => match filter.scope() {
                 Scope::One(one) => one == tx,
                 Scope::All => true,
             },
-            RoomFilter::Party(filter) => filter.matches_inbox(party),
+            Filter::Party(filter) => filter.matches_inbox(party),
+            Filter::Ordinary | Filter::Shared => false,
         }
     }
 
     fn matches(&self, view: View<'_>, party: &PartyId) -> bool {
         match (&self.filter, view) {
-            (RoomFilter::Tx(filter), View::Log(topic)) => filter.matches(topic),
-            (RoomFilter::Party(filter), View::Inbox) => filter.matches_inbox(party),
+            (Filter::Tx(filter), View::Log(topic)) => filter.matches(topic),
+            (Filter::Party(filter), View::Inbox) => filter.matches_inbox(party),
             _ => false,
         }
     }
@@ -102,8 +116,9 @@ impl Subscriptions {
         self.by_filter.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_filter.is_empty()
+    /// Whether any of them hears logs of transactions.
+    pub(crate) fn have_rooms(&self) -> bool {
+        self.by_filter.values().any(|subscription| !subscription.filter.is_ordinary())
     }
 
     pub(crate) fn find(&self, filter: &str) -> Option<&Subscription> {
@@ -165,7 +180,7 @@ fn is_within(ends: &[(TxId, Seq)], tx: &TxId, seq: Seq) -> bool {
     ends.binary_search_by(|(room, _)| room.cmp(tx)).is_ok_and(|place| seq <= ends[place].1)
 }
 
-fn to_wire(qos: Qos) -> QoS {
+pub(crate) fn to_wire(qos: Qos) -> QoS {
     match qos {
         Qos::AtMostOnce => QoS::AtMostOnce,
         Qos::AtLeastOnce => QoS::AtLeastOnce,

@@ -4,19 +4,22 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 use quorate_domain::{
-    Addressed, LogMessage, Manifest, MessageProperties, PartyTopic, Place, Qos, Seq, Sha256, TxId, TxTopic, UnixMs,
+    Addressed, Lifetime, LogMessage, LogName, Manifest, MessageProperties, PartyTopic, Place, Qos, Seq, Sha256, TxId,
+    TxTopic, UnixMs,
 };
 use quorate_wire::{Packet, PacketId, Publish, PublishProperties, QoS, UserProperties, encoded_len};
 
-use crate::Session;
 use crate::subscriptions::{Candidate, Meeting, View};
 use crate::window::{Item, Past, Way};
+use crate::{Effect, Session};
 
 /// Whether a message went through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passage {
     /// Sent, or nothing to send.
     Done,
+    /// Larger than the client takes: left out.
+    LeftOut,
     /// The window is full.
     Blocked,
 }
@@ -71,10 +74,16 @@ impl Session {
             View::Log(topic) => topic.to_string(),
             View::Inbox => PartyTopic::Inbox(self.key.party.clone()).to_string(),
         };
+        let left_s = match message.properties.lifetime(message.at, self.wall_clock()) {
+            Lifetime::Unbounded => None,
+            Lifetime::Left(left_s) => Some(left_s),
+            Lifetime::Over => return Passage::Done,
+        };
         let mut properties = outgoing(&message.properties, meeting.identifiers);
+        properties.message_expiry_interval_s = left_s;
         properties.user_properties.extend(provenance(addressed));
         let way = backfill.map_or(Way::Cursor, |filter| Way::Backfill(filter.to_owned()));
-        let item = Item { tx: message.topic.tx.clone(), seq: message.seq, topic: topic.clone(), way };
+        let item = Item { log: LogName::Tx(message.topic.tx.clone()), seq: message.seq, topic: topic.clone(), way };
         self.transmit(publish(topic, meeting.qos, properties, message.payload.clone()), item)
     }
 
@@ -105,20 +114,20 @@ impl Session {
         let topic = TxTopic { tx: tx.clone(), place: Place::State }.to_string();
         let mut properties = outgoing(&MessageProperties::default(), meeting.identifiers);
         properties.user_properties.push(numbered("quorate-seq", seq.0));
-        let item = Item { tx: tx.clone(), seq, topic: topic.clone(), way: Way::State };
+        let item = Item { log: LogName::Tx(tx.clone()), seq, topic: topic.clone(), way: Way::State };
         let passage = self.transmit(publish(topic, meeting.qos, properties, document), item);
         let Some(room) = self.rooms.get_mut(tx) else { return };
         match passage {
-            Passage::Done => room.state_sent = Some(digest),
+            Passage::Done | Passage::LeftOut => room.state_sent = Some(digest),
             Passage::Blocked => {
                 room.state_wanted = true;
-                self.deliveries.enqueue(tx);
+                self.deliveries.enqueue_room(tx);
             }
         }
     }
 
     /// Sends one PUBLISH through the window. One that is larger than the client takes is left out (MQTT5 3.1.2-25).
-    fn transmit(&mut self, mut publish: Publish, item: Item) -> Passage {
+    pub(crate) fn transmit(&mut self, mut publish: Publish, item: Item) -> Passage {
         match self.window.past(&item) {
             Past::None => {}
             // The handshake that was begun goes on, whatever the subscription says by now.
@@ -133,7 +142,8 @@ impl Session {
         if let Some(bytes_max) = self.packet_bytes_max
             && encoded_len(&packet, self.version).is_ok_and(|bytes| bytes > bytes_max as usize)
         {
-            return Passage::Done;
+            self.emit(Effect::LeftOut { topic: item.topic });
+            return Passage::LeftOut;
         }
         let Packet::Publish(mut publish) = packet else { return Passage::Done };
         if publish.qos > QoS::AtMostOnce {
@@ -147,22 +157,24 @@ impl Session {
     }
 
     fn mark_sent(&mut self, item: &Item) {
-        let Some(room) = self.rooms.get_mut(&item.tx) else { return };
+        let LogName::Tx(tx) = &item.log else { return };
+        let Some(room) = self.rooms.get_mut(tx) else { return };
         match &item.way {
             Way::Cursor => room.sent(item.seq, None),
             Way::Backfill(filter) => room.sent(item.seq, Some(filter)),
-            Way::State => {}
+            Way::State | Way::Queue => {}
         }
     }
 
     /// A delivery is done: the mark of its way may move.
     pub(crate) fn acknowledged(&mut self, item: &Item) {
+        let LogName::Tx(tx) = &item.log else { return self.dequeue(item.seq) };
         let backfill = match &item.way {
-            Way::State => return,
+            Way::State | Way::Queue => return,
             Way::Cursor => None,
             Way::Backfill(filter) => Some(filter.as_str()),
         };
-        if let Some(room) = self.rooms.get_mut(&item.tx) {
+        if let Some(room) = self.rooms.get_mut(tx) {
             room.acknowledged(item.seq, backfill);
             self.cursors_moved();
         }
@@ -173,7 +185,7 @@ fn publish(topic: String, qos: QoS, properties: PublishProperties, payload: Byte
     Publish { dup: false, qos, retain: false, topic: topic.into(), packet_id: None, properties, payload }
 }
 
-fn outgoing(properties: &MessageProperties, subscription_identifiers: Vec<u32>) -> PublishProperties {
+pub(crate) fn outgoing(properties: &MessageProperties, subscription_identifiers: Vec<u32>) -> PublishProperties {
     PublishProperties {
         payload_format_indicator: properties.payload_format_indicator,
         response_topic: properties.response_topic.as_deref().map(ByteString::from),

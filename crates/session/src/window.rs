@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use quorate_domain::{InflightRecord, InflightStep, Seq, TxId, UnackedRecord};
+use quorate_domain::{InflightRecord, InflightStep, LogName, Seq, TxId, UnackedRecord};
 use quorate_wire::{PacketId, QoS};
 
-/// Which way of a room a delivery belongs to, so that its acknowledgement moves the right mark.
+/// Which way a delivery comes, so that its acknowledgement moves the right mark.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Way {
     /// The session's cursor through the log.
@@ -18,15 +18,23 @@ pub(crate) enum Way {
     Backfill(String),
     /// The interim state: latest only, no mark to move.
     State,
+    /// The session's queue of ordinary messages.
+    Queue,
 }
 
 /// What is delivered: names it across connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Item {
-    pub(crate) tx: TxId,
+    pub(crate) log: LogName,
     pub(crate) seq: Seq,
     pub(crate) topic: String,
     pub(crate) way: Way,
+}
+
+impl Item {
+    fn is_of(&self, tx: &TxId) -> bool {
+        matches!(&self.log, LogName::Tx(of) if of == tx)
+    }
 }
 
 /// How far a delivery is.
@@ -108,9 +116,6 @@ impl Window {
 
     pub(crate) fn new(capacity: u16, unacked: &[UnackedRecord], inflight: &[InflightRecord]) -> Self {
         let mut window = Self { capacity, counting: 0, in_flight: BTreeMap::new(), left: HashMap::new(), last_id: 0 };
-        for record in unacked {
-            window.restore(record, QoS::AtLeastOnce, Stage::Left);
-        }
         for InflightRecord { delivery, step } in inflight {
             let stage = match step {
                 InflightStep::Held => Stage::Left,
@@ -118,13 +123,23 @@ impl Window {
             };
             window.restore(delivery, QoS::ExactlyOnce, stage);
         }
+        // Stored when an earlier connection ended: since then an identifier may have been acknowledged, and have come to
+        // name a delivery at QoS 2.
+        for record in unacked {
+            window.restore(record, QoS::AtLeastOnce, Stage::Left);
+        }
         window
     }
 
     fn restore(&mut self, record: &UnackedRecord, qos: QoS, stage: Stage) {
-        let Some(packet_id) = PacketId::new(record.packet_id) else { return };
-        let way = record.backfill.clone().map_or(Way::Cursor, Way::Backfill);
-        let item = Item { tx: record.tx.clone(), seq: record.seq, topic: record.topic.clone(), way };
+        let free = |packet_id: &PacketId| !self.in_flight.contains_key(packet_id);
+        let Some(packet_id) = PacketId::new(record.packet_id).filter(free) else { return };
+        let way = match (&record.log, &record.backfill) {
+            (LogName::Queue, _) => Way::Queue,
+            (LogName::Tx(_), None) => Way::Cursor,
+            (LogName::Tx(_), Some(filter)) => Way::Backfill(filter.clone()),
+        };
+        let item = Item { log: record.log.clone(), seq: record.seq, topic: record.topic.clone(), way };
         // A second one of the same name is of a subscription before; it is given up in time.
         self.left.entry(item.clone()).or_insert(packet_id);
         self.in_flight.insert(packet_id, InFlight { item, qos, stage, counts: false });
@@ -144,6 +159,11 @@ impl Window {
         }
     }
 
+    /// Whether anything of an earlier connection has not been met again.
+    pub(crate) fn has_left(&self) -> bool {
+        !self.left.is_empty()
+    }
+
     /// What is known of a delivery from an earlier connection.
     pub(crate) fn past(&self, item: &Item) -> Past {
         let Some(in_flight) = self.left.get(item).and_then(|packet_id| self.in_flight.get(packet_id)) else {
@@ -154,7 +174,7 @@ impl Window {
 
     /// The highest record of a log, on the cursor's way, that an earlier connection sent and this one has not met again.
     pub(crate) fn left_to(&self, tx: &TxId) -> Seq {
-        let of_cursor = self.left.keys().filter(|item| item.tx == *tx && item.way == Way::Cursor);
+        let of_cursor = self.left.keys().filter(|item| item.is_of(tx) && item.way == Way::Cursor);
         of_cursor.map(|item| item.seq).max().unwrap_or(Seq::ZERO)
     }
 
@@ -280,7 +300,7 @@ impl Window {
     /// A room is forgotten: what an earlier connection left of it is not sent again, and whoever subscribes anew hears
     /// all anew.
     pub(crate) fn forget(&mut self, tx: &TxId) {
-        self.left.retain(|item, _| item.tx != *tx);
+        self.left.retain(|item, _| !item.is_of(tx));
     }
 
     /// What is over and need not be remembered: nothing of it is stored.
@@ -319,12 +339,12 @@ pub(crate) enum Mark {
 
 fn record_of(packet_id: PacketId, item: &Item) -> Option<UnackedRecord> {
     let backfill = match &item.way {
-        Way::Cursor => None,
+        Way::Cursor | Way::Queue => None,
         Way::Backfill(filter) => Some(filter.clone()),
         Way::State => return None,
     };
-    let Item { tx, seq, topic, .. } = item.clone();
-    Some(UnackedRecord { packet_id: packet_id.get(), tx, seq, topic, backfill })
+    let Item { log, seq, topic, .. } = item.clone();
+    Some(UnackedRecord { packet_id: packet_id.get(), log, seq, topic, backfill })
 }
 
 #[cfg(test)]

@@ -168,6 +168,11 @@ impl BrokerProcess {
         self.web_socket_port
     }
 
+    /// Whether it believes its clients without TLS ([`BrokerOptions::danger_anonymous`]).
+    pub fn is_danger_anonymous(&self) -> bool {
+        self.options.identities() == Identities::DangerAnonymous
+    }
+
     /// The address of the HTTP API, without a path.
     pub fn api_base(&self) -> String {
         format!("https://{}:{}", Ipv4Addr::LOCALHOST, self.api_port)

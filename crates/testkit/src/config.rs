@@ -13,6 +13,7 @@ use crate::ca::BROKER;
 pub struct BrokerOptions {
     tables: BTreeMap<String, BTreeMap<String, Value>>,
     rules: Vec<(Vec<String>, Vec<String>)>,
+    access_rules: Vec<Value>,
     identities: Identities,
     web_socket: bool,
 }
@@ -40,6 +41,7 @@ impl Default for BrokerOptions {
         BrokerOptions {
             tables: BTreeMap::new(),
             rules: vec![(everybody(), everybody())],
+            access_rules: Vec::new(),
             identities: Identities::Certificates,
             web_socket: false,
         }
@@ -81,6 +83,19 @@ impl BrokerOptions {
         let owned = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect();
         self.rules = rules.iter().map(|(initiator, may_invite)| (owned(initiator), owned(may_invite))).collect();
         self
+    }
+
+    /// A further rule for ordinary topics, after those that are there: as `("allow", "both", &["news/#"], &["*"])`, in the
+    /// words of `[[acl.rule]]`. Without one they are closed.
+    pub fn with_access_rule(mut self, permission: &str, action: &str, topics: &[&str], parties: &[&str]) -> Self {
+        let rule = json!({"permission": permission, "action": action, "topics": topics, "parties": parties});
+        self.access_rules.push(rule);
+        self
+    }
+
+    /// Opens every ordinary topic, but for those of the broker, to every party.
+    pub fn with_open_topics(self) -> Self {
+        self.with_access_rule("allow", "both", &["#"], &["*"])
     }
 
     pub(crate) fn to_toml(&self, places: &Places<'_>) -> String {
@@ -127,9 +142,21 @@ impl BrokerOptions {
                 text.push_str(&format!("{key} = {value}\n"));
             }
         }
+        text.push_str(&self.rules_toml());
+        text
+    }
+
+    fn rules_toml(&self) -> String {
+        let mut text = String::new();
         for (initiator, may_invite) in &self.rules {
             let (initiator, may_invite) = (json!(initiator), json!(may_invite));
             text.push_str(&format!("[[transactions.rule]]\ninitiator = {initiator}\nmay_invite = {may_invite}\n"));
+        }
+        for rule in self.access_rules.iter().filter_map(Value::as_object) {
+            text.push_str("[[acl.rule]]\n");
+            for (key, value) in rule {
+                text.push_str(&format!("{key} = {value}\n"));
+            }
         }
         text
     }
@@ -166,12 +193,15 @@ mod tests {
             .set("listener.connections_max", 3)
             .rules(&[(&["alice"], &["b*", "carol"])])
             .drop_lane_message_every(4)
+            .with_access_rule("deny", "publish", &["news/#", "home/%u"], &["b*"])
+            .with_open_topics()
             .to_toml(&PLACES);
         for line in [
             "[storage]\ndurability = \"os\"\npath = \"/s\"\n",
             "[[listener]]\naddress = \"127.0.0.1:1\"\nconnections_max = 3\nkind = \"tls\"\nname = \"mqtt\"\n",
             "[danger]\ndrop_lane_message_every = 4\n",
             "initiator = [\"alice\"]\nmay_invite = [\"b*\",\"carol\"]\n",
+            "action = \"publish\"\nparties = [\"b*\"]\npermission = \"deny\"\ntopics = [\"news/#\",\"home/%u\"]\n[[acl.rule]]\n",
         ] {
             assert!(text.contains(line), "{line:?} is in\n{text}");
         }

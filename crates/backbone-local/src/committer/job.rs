@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quorate_backbone::{Append, Appended, Completion, SaveError, Start, StoreError, TakenOver};
+use quorate_backbone::{Append, Appended, Completion, Publication, SaveError, Start, StoreError, TakenOver};
 use quorate_domain::{
-    Closer, CursorMoves, InflightRecord, PartyId, Refusal, SessionExpiry, SessionKey, SessionRecord, TxId, UnixMs,
+    Agreement, Closer, CursorMoves, InflightRecord, PartyId, Refusal, SessionKey, SessionRecord, TxId, UnixMs,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -25,6 +25,12 @@ pub(crate) enum Job {
         /// Room in the queue, given back when the job is done.
         _room: OwnedSemaphorePermit,
     },
+    Publish {
+        publication: Publication,
+        completion: Completion,
+        since: Instant,
+        _room: OwnedSemaphorePermit,
+    },
     Close {
         tx: TxId,
         by: Closer,
@@ -34,7 +40,7 @@ pub(crate) enum Job {
     TakeOver {
         key: SessionKey,
         start: Start,
-        expiry: SessionExpiry,
+        agreement: Agreement,
         now: UnixMs,
         answer: oneshot::Sender<Result<TakenOver, StoreError>>,
     },
@@ -43,6 +49,11 @@ pub(crate) enum Job {
         epoch: u64,
         save: Save,
         answer: oneshot::Sender<Result<(), SaveError>>,
+    },
+    SayWill {
+        key: SessionKey,
+        epoch: u64,
+        answer: oneshot::Sender<Result<(), StoreError>>,
     },
     Presence {
         party: PartyId,
@@ -54,13 +65,19 @@ pub(crate) enum Job {
 
 /// What is to be kept of a session.
 pub(crate) enum Save {
-    Record(Box<SessionRecord>),
+    Record {
+        record: Box<SessionRecord>,
+        /// Filters whose retained messages are to come.
+        replay: Vec<String>,
+    },
     /// Not synced.
     Cursors(CursorMoves),
     /// Steps of deliveries at QoS 2.
     Inflight(Vec<InflightRecord>),
     /// Receipts to be forgotten, by their packet identifiers.
     Release(Vec<u16>),
+    /// The will is not to be said.
+    DiscardWill,
     Remove,
 }
 
@@ -81,6 +98,7 @@ pub(super) enum Reply {
     Close(oneshot::Sender<Result<(), Refusal>>, Result<(), Refusal>),
     TakeOver(oneshot::Sender<Result<TakenOver, StoreError>>, Result<TakenOver, StoreError>),
     Save(oneshot::Sender<Result<(), SaveError>>, Result<(), SaveError>),
+    SayWill(oneshot::Sender<Result<(), StoreError>>, Result<(), StoreError>),
     Presence(oneshot::Sender<Result<(), StoreError>>, Result<(), StoreError>),
 }
 
@@ -92,7 +110,7 @@ impl Reply {
             Reply::Close(answer, outcome) => drop(answer.send(outcome)),
             Reply::TakeOver(answer, outcome) => drop(answer.send(outcome)),
             Reply::Save(answer, outcome) => drop(answer.send(outcome)),
-            Reply::Presence(answer, outcome) => drop(answer.send(outcome)),
+            Reply::SayWill(answer, outcome) | Reply::Presence(answer, outcome) => drop(answer.send(outcome)),
         }
     }
 
@@ -103,7 +121,7 @@ impl Reply {
             Reply::Close(answer, _) => drop(answer.send(Err(storage_fault(error)))),
             Reply::TakeOver(answer, _) => drop(answer.send(Err(error.clone()))),
             Reply::Save(answer, _) => drop(answer.send(Err(error.clone().into()))),
-            Reply::Presence(answer, _) => drop(answer.send(Err(error.clone()))),
+            Reply::SayWill(answer, _) | Reply::Presence(answer, _) => drop(answer.send(Err(error.clone()))),
         }
     }
 }
@@ -114,9 +132,11 @@ impl Job {
         match self {
             Job::TakeOver { key, .. } | Job::Save { key, save: Save::Remove, .. } => Regard::Whole(key),
             Job::Save { key, .. } => Regard::Owner(key),
-            Job::Append { append, .. } => {
-                append.receipt.as_ref().map_or(Regard::Nothing, |receipt| Regard::Owner(&receipt.session))
+            Job::Append { append: Append { receipt, .. }, .. }
+            | Job::Publish { publication: Publication { receipt, .. }, .. } => {
+                receipt.as_ref().map_or(Regard::Nothing, |receipt| Regard::Owner(&receipt.session))
             }
+            Job::SayWill { key, .. } => Regard::Owner(key),
             Job::Close { .. } | Job::Presence { .. } | Job::Stop => Regard::Nothing,
         }
     }
@@ -124,11 +144,13 @@ impl Job {
     /// Answers a job that was not begun.
     pub(super) fn refuse(self, error: &StoreError) {
         match self {
-            Job::Append { completion, .. } => completion.complete(Err(storage_fault(error))),
+            Job::Append { completion, .. } | Job::Publish { completion, .. } => {
+                completion.complete(Err(storage_fault(error)));
+            }
             Job::Close { answer, .. } => drop(answer.send(Err(storage_fault(error)))),
             Job::TakeOver { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Save { answer, .. } => drop(answer.send(Err(error.clone().into()))),
-            Job::Presence { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Job::SayWill { answer, .. } | Job::Presence { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Stop => {}
         }
     }
@@ -156,11 +178,23 @@ impl Queue {
     /// Queues an append; waits for room only.
     pub(crate) async fn append(&self, append: Append, completion: Completion) -> Result<(), StoreError> {
         let since = Instant::now();
-        // A payload is at most 1 MiB by the time it is here; a longer one would take all the room rather than wait for ever.
-        let units = append.payload.len().div_ceil(UNIT_BYTES).clamp(1, QUEUE_UNITS);
-        let units = u32::try_from(units).expect("clamped to what fits");
-        let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| StoreError::Closed)?;
+        let room = self.room_for(append.payload.len()).await?;
         self.send(Job::Append { append, completion, since, _room: room }).await
+    }
+
+    /// Queues a publish to an ordinary topic; waits for room only.
+    pub(crate) async fn publish(&self, publication: Publication, completion: Completion) -> Result<(), StoreError> {
+        let since = Instant::now();
+        let room = self.room_for(publication.payload.len()).await?;
+        self.send(Job::Publish { publication, completion, since, _room: room }).await
+    }
+
+    /// Waits until so many bytes of payload find room.
+    async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, StoreError> {
+        // A payload that is longer than all the room takes all of it rather than wait for ever.
+        let units = bytes.div_ceil(UNIT_BYTES).clamp(1, QUEUE_UNITS);
+        let units = u32::try_from(units).expect("clamped to what fits");
+        self.room.clone().acquire_many_owned(units).await.map_err(|_| StoreError::Closed)
     }
 
     /// Queues a job and waits for its answer.

@@ -2,12 +2,15 @@
 //! writes and syncs once, then answers in the order of the queue and hands the live copies over in the order of `Seq`.
 //! What the decisions are is the domain's; how bytes reach the disk is the store's.
 
+mod chores;
 mod job;
 mod pending;
 mod presence;
 mod recovery;
 mod sessions;
+mod topics;
 mod transactions;
+mod wills;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -23,6 +26,7 @@ use job::Reply;
 pub(crate) use job::{Job, Queue, Save};
 use pending::Pending;
 use recovery::Recovery;
+pub(crate) use topics::Topics;
 
 use crate::health::LocalHealth;
 use crate::metrics::Metrics;
@@ -50,6 +54,7 @@ pub(crate) struct Committer {
     /// Jobs in one batch.
     pub(crate) batch_max: usize,
     pub(crate) cache: LruCache<TxId, Resident>,
+    pub(crate) topics: Topics,
 }
 
 /// An empty cache of transactions.
@@ -76,10 +81,20 @@ impl Committer {
     }
 
     fn run(&mut self, jobs: &mut mpsc::Receiver<Job>) {
-        while let Some(first) = jobs.blocking_recv() {
+        loop {
             let mut pending = Pending::default();
-            let mut next = Some(first);
+            let mut next = match self.topics.chores.is_empty() {
+                true => match jobs.blocking_recv() {
+                    Some(first) => Some(first),
+                    None => return,
+                },
+                false => match jobs.try_recv() {
+                    Err(mpsc::error::TryRecvError::Disconnected) => return,
+                    first => first.ok(),
+                },
+            };
             let mut stop = false;
+            self.do_chore(&mut pending);
             while let Some(job) = next.take() {
                 if matches!(job, Job::Stop) {
                     stop = true;
@@ -119,11 +134,15 @@ impl Committer {
             Job::Append { append, completion, since, _room } => {
                 Reply::Append(completion, self.decide_append(append, pending), since)
             }
+            Job::Publish { publication, completion, since, _room } => {
+                Reply::Append(completion, self.decide_publish(publication, pending), since)
+            }
             Job::Close { tx, by, reason, answer } => Reply::Close(answer, self.decide_close(&tx, by, &reason, pending)),
-            Job::TakeOver { key, start, expiry, now, answer } => {
-                Reply::TakeOver(answer, self.decide_take_over(&key, start, expiry, now, pending))
+            Job::TakeOver { key, start, agreement, now, answer } => {
+                Reply::TakeOver(answer, self.decide_take_over(&key, start, agreement, now, pending))
             }
             Job::Save { key, epoch, save, answer } => Reply::Save(answer, self.decide_save(&key, epoch, save, pending)),
+            Job::SayWill { key, epoch, answer } => Reply::SayWill(answer, self.decide_will(&key, epoch, pending)),
             Job::Presence { party, value, answer } => {
                 Reply::Presence(answer, self.decide_presence(party, value, pending))
             }
@@ -134,12 +153,13 @@ impl Committer {
 
     /// Makes a batch durable, answers, and hands over the live copies; or refuses it and recovers.
     fn commit(&mut self, mut pending: Pending, jobs: &mut mpsc::Receiver<Job>) -> Recovery {
-        if pending.replies.is_empty() {
+        if pending.is_empty() {
             return Recovery::Open;
         }
         pending.seal();
         if let Err(error) = self.write(&pending) {
             let told = self.note_failure(&error);
+            self.topics.chores.extend(pending.chore);
             for reply in pending.replies {
                 reply.give_fault(&told);
             }
@@ -168,6 +188,10 @@ impl Committer {
         for (tx, resident) in pending.residents {
             self.cache.put(tx, resident);
         }
+        // First of all: who is told that a subscription holds must find that it does.
+        let mut topics = pending.topics;
+        let ordinary_copies = std::mem::take(&mut topics.copies);
+        self.topics.settle(topics);
         for reply in pending.replies {
             if let Reply::Append(_, Ok(_), since) = &reply {
                 self.metrics.append_seconds.observe(since.elapsed().as_secs_f64());
@@ -176,6 +200,9 @@ impl Committer {
         }
         for (message, addressees) in pending.copies {
             self.movement.hand_message(message, &addressees);
+        }
+        for (message, hearers) in ordinary_copies {
+            self.movement.hand_ordinary(message, hearers);
         }
         for tx in pending.changed {
             self.changed.mark(tx);

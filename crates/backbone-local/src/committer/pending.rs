@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use quorate_domain::{LogMessage, PartyId, Seq, SessionKey, Slot, TxId, TxTopic};
 
+use super::chores::Chore;
 use super::job::{Regard, Reply};
+use super::topics::PendingTopics;
 use crate::store::{Batch, PresenceValue, Resident};
 
 /// A message, with everybody who hears it and the `Seq` that each heard before.
@@ -39,6 +41,10 @@ pub(super) struct Pending {
     pub(super) presences: HashMap<PartyId, PresenceValue>,
     /// Live copies, in the order of the queue, hence of `Seq` in each log.
     pub(super) copies: Vec<LiveCopy>,
+    /// What it changes of ordinary topics.
+    pub(super) topics: PendingTopics,
+    /// The chore of which a slice is in this batch, as it was before: it is done again if the batch fails.
+    pub(super) chore: Option<Chore>,
     /// The outcomes, in the order of the queue.
     pub(super) replies: Vec<Reply>,
 }
@@ -53,12 +59,20 @@ impl Pending {
         }
     }
 
+    /// Whether nobody waits for it and nothing comes of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.replies.is_empty() && self.batch.is_empty() && self.topics.is_empty()
+    }
+
     /// Puts what is written once a batch into the batch.
     pub(super) fn seal(&mut self) {
         for tx in &self.moved {
             if let Some(resident) = self.residents.get(tx) {
                 self.batch.put_progress(resident);
             }
+        }
+        if let Some(counter) = self.topics.counter() {
+            self.batch.put_ordinary_counter(counter);
         }
         if let Some(epoch) = self.session_epoch {
             self.batch.put_session_epoch(epoch);

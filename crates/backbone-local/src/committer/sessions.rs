@@ -1,8 +1,11 @@
 //! Decides over sessions: who owns one, what of it is kept, and which of its publishes at QoS 2 are in their logs already.
 
 use quorate_backbone::{Receipt, SaveError, Start, StoreError, TakenOver, outlives_connection, record_while_connected};
-use quorate_domain::{CursorMoves, Refusal, Seq, SessionExpiry, SessionKey, SessionRecord, StoredSession, UnixMs};
+use quorate_domain::{
+    Agreement, CursorMoves, Refusal, Seq, SessionExpiry, SessionKey, SessionRecord, StoredSession, Subscriber, UnixMs,
+};
 
+use super::chores::{Chore, under_way};
 use super::job::{Save, storage_fault};
 use super::pending::Pending;
 use super::{Committer, fault};
@@ -14,19 +17,19 @@ impl Committer {
         &mut self,
         key: &SessionKey,
         start: Start,
-        expiry: SessionExpiry,
+        agreement: Agreement,
         now: UnixMs,
         pending: &mut Pending,
     ) -> Result<TakenOver, StoreError> {
         let goes_on = |record: &SessionRecord| start == Start::Resume && outlives_connection(record, now);
-        self.take_over(key, goes_on, expiry, pending).map_err(|error| fault(&error))
+        self.take_over(key, goes_on, agreement, pending).map_err(|error| fault(&error))
     }
 
     fn take_over(
         &mut self,
         key: &SessionKey,
         goes_on: impl FnOnce(&SessionRecord) -> bool,
-        expiry: SessionExpiry,
+        agreement: Agreement,
         pending: &mut Pending,
     ) -> Result<TakenOver, StoreFault> {
         let store = self.shared.store()?;
@@ -36,15 +39,32 @@ impl Committer {
         };
         // One counter for all sessions: an epoch of a session that was removed is never given again.
         let epoch = last_epoch + 1;
-        let record = store.session(key)?.and_then(|session| session.record).filter(goes_on);
+        let before = store.session(key)?;
+        let old_queue = before.as_ref().map(|session| session.queue);
+        let record = before.and_then(|session| session.record).filter(goes_on);
         let is_kept = record.is_some();
         let stored = belongings(&store, key, record.unwrap_or_default())?;
         if !is_kept {
             pending.batch.delete_belongings(key, &stored);
         }
+        self.exchange_will(&store, key, epoch, is_kept, agreement.will, pending)?;
+        let left = under_way(&stored.inflight);
         let stored = is_kept.then_some(stored);
-        let record = record_while_connected(stored.as_ref().map(|stored| &stored.record), expiry);
-        pending.batch.put_session(key, &SessionValue { epoch, record });
+        let record = record_while_connected(stored.as_ref().map(|stored| &stored.record), agreement.expiry);
+        let subscriber = Subscriber { durable: record.is_some(), present: true };
+        let queue = match (&stored, old_queue) {
+            (Some(stored), Some(queue)) => {
+                pending.topics.go_on(key, subscriber, &stored.record.subscriptions);
+                queue
+            }
+            _ => {
+                pending.topics.begin(key, subscriber, epoch);
+                let purge = |queue| Chore::Purge { queue, of: Some(key.clone()), under_way: left };
+                pending.topics.chores.extend(old_queue.map(purge));
+                epoch
+            }
+        };
+        pending.batch.put_session(key, &SessionValue { epoch, queue, record });
         pending.session_epoch = Some(epoch);
         pending.sessions.insert(key.clone());
         pending.sync = true;
@@ -63,13 +83,18 @@ impl Committer {
         let session = store.session(key).map_err(|error| fault(&error))?;
         let session = session.filter(|session| session.epoch == epoch).ok_or(SaveError::Superseded)?;
         // Cursors alone can wait for the next sync: they are no promise.
-        pending.sync |= !matches!(save, Save::Cursors(_));
+        let is_durable = session.record.is_some();
+        pending.sync |= match &save {
+            Save::Cursors(_) => false,
+            Save::Record { record, .. } => is_durable || record.expiry != SessionExpiry::AtDisconnect,
+            _ => true,
+        };
         match save {
-            Save::Record(record) => {
-                pending.batch.put_session(key, &SessionValue { epoch, record: Some(*record) });
-                pending.sessions.insert(key.clone());
+            Save::Record { record, replay } => self.keep_record(key, session, *record, replay, pending),
+            Save::Cursors(moves) => {
+                self.dequeue(&store, key, &moves.dequeued, pending).map_err(|error| fault(&error))?;
+                move_cursors(key, session, &moves, pending);
             }
-            Save::Cursors(moves) => move_cursors(key, session, &moves, pending),
             Save::Inflight(records) => {
                 for record in &records {
                     pending.batch.put_inflight(key, record);
@@ -83,14 +108,46 @@ impl Committer {
                 }
                 pending.touched.insert(key.clone());
             }
+            Save::DiscardWill => {
+                pending.batch.delete_will(key);
+                pending.touched.insert(key.clone());
+            }
             Save::Remove => {
                 let stored = belongings(&store, key, SessionRecord::default()).map_err(|error| fault(&error))?;
                 pending.batch.delete_belongings(key, &stored);
                 pending.batch.delete_session(key);
                 pending.sessions.insert(key.clone());
+                pending.topics.remove(key);
+                let under_way = under_way(&stored.inflight);
+                pending.topics.chores.push(Chore::Purge { queue: session.queue, of: Some(key.clone()), under_way });
             }
         }
         Ok(())
+    }
+
+    /// A record, and what it says of ordinary topics. Of a session that ends with its connection the latter alone counts.
+    fn keep_record(
+        &mut self,
+        key: &SessionKey,
+        session: SessionValue,
+        record: SessionRecord,
+        replay: Vec<String>,
+        pending: &mut Pending,
+    ) {
+        let SessionValue { epoch, queue, record: before } = session;
+        let durable = before.is_some() || record.expiry != SessionExpiry::AtDisconnect;
+        let is_away = record.disconnected_at.is_some();
+        let subscriber = Subscriber { durable, present: !is_away };
+        pending.topics.put(key, subscriber, &record.subscriptions, record.expires_at());
+        if is_away && self.topics.router.shares(key) {
+            pending.topics.chores.push(Chore::HandOn { key: key.clone(), queue, after: Seq::ZERO });
+        }
+        let replays = replay.into_iter().map(|filter| Chore::Replay { key: key.clone(), queue, filter, after: None });
+        pending.topics.chores.extend(replays);
+        if durable {
+            pending.batch.put_session(key, &SessionValue { epoch, queue, record: Some(record) });
+        }
+        pending.sessions.insert(key.clone());
     }
 
     /// Where a publish is in its log already, if its receipt says so, and if it is the session's owner who publishes.
@@ -122,11 +179,11 @@ fn move_cursors(key: &SessionKey, session: SessionValue, moves: &CursorMoves, pe
     for (tx, seq) in &moves.cursors {
         pending.batch.put_cursor(key, tx, *seq);
     }
-    if let SessionValue { epoch, record: Some(mut record) } = session
+    if let SessionValue { epoch, queue, record: Some(mut record) } = session
         && !moves.backfills.is_empty()
     {
         record.move_backfills(&moves.backfills);
-        pending.batch.put_session(key, &SessionValue { epoch, record: Some(record) });
+        pending.batch.put_session(key, &SessionValue { epoch, queue, record: Some(record) });
         pending.sessions.insert(key.clone());
     }
     for packet_id in &moves.settled {

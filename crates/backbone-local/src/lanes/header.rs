@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_domain::{Author, LogMessage, MessageProperties, PartyId, Qos, Seq, TxId, TxTopic, UnixMs};
+use quorate_domain::{
+    Author, LogMessage, MessageProperties, OrdinaryMessage, PartyId, Qos, Seq, TxId, TxTopic, UnixMs,
+};
 use rumqttd::protocol::{Publish, PublishProperties};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::movement::{Cargo, LiveCopy};
+use crate::movement::{Cargo, Hearer, LiveCopy};
 
 /// A longer header is not sent (`Lanes::carry` gives it back): properties of that size are read from the log.
 pub(super) const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -52,6 +54,11 @@ enum Contents {
         tx: TxId,
         seq: Seq,
         addressees: Vec<(PartyId, Seq)>,
+    },
+    Ordinary {
+        /// Without its payload.
+        message: OrdinaryMessage,
+        hearers: Vec<Hearer>,
     },
     /// Nothing: so that who waits learns how far the count is.
     Marker,
@@ -97,6 +104,11 @@ impl Encoder {
                 (Contents::Message { seq, at, topic, from, qos, properties, addressees }, payload)
             }
             Cargo::State { tx, seq, document } => (Contents::State { tx, seq, addressees }, document),
+            Cargo::Ordinary { message, hearers } => {
+                let mut message = Arc::unwrap_or_clone(message);
+                let payload = std::mem::take(&mut message.payload);
+                (Contents::Ordinary { message, hearers }, payload)
+            }
         };
         self.publish(contents, payload, count)
     }
@@ -137,6 +149,10 @@ pub(super) fn decode(
         }
         Contents::State { tx, seq, addressees } => {
             Some(LiveCopy { cargo: Cargo::State { tx, seq, document: payload }, addressees })
+        }
+        Contents::Ordinary { message, hearers } => {
+            let message = Arc::new(OrdinaryMessage { payload, ..message });
+            Some(LiveCopy { cargo: Cargo::Ordinary { message, hearers }, addressees: Vec::new() })
         }
         Contents::Marker => None,
     };

@@ -145,7 +145,7 @@ impl Batch {
         self.writes.push(Write::Put(family, key, value));
     }
 
-    fn delete(&mut self, family: Family, key: Vec<u8>) {
+    pub(super) fn delete(&mut self, family: Family, key: Vec<u8>) {
         self.bytes += key.len();
         self.writes.push(Write::Delete(family, key));
     }

@@ -50,10 +50,18 @@ pub(crate) enum Family {
     Inflight,
     /// (party): epoch, last seen.
     Presence,
+    /// (id): message of ordinary topics that several queues hold, and how many refer to it.
+    Ordinary,
+    /// (queue, seq): message or reference, and how it is delivered.
+    Queue,
+    /// (topic): message.
+    Retained,
+    /// (party, client id): what is said when the session's connection breaks.
+    Wills,
 }
 
 impl Family {
-    const ALL: [Family; 10] = [
+    const ALL: [Family; 14] = [
         Family::Meta,
         Family::Transactions,
         Family::Log,
@@ -64,6 +72,10 @@ impl Family {
         Family::Receipts,
         Family::Inflight,
         Family::Presence,
+        Family::Ordinary,
+        Family::Queue,
+        Family::Retained,
+        Family::Wills,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -78,6 +90,10 @@ impl Family {
             Family::Receipts => "receipts",
             Family::Inflight => "inflight",
             Family::Presence => "presence",
+            Family::Ordinary => "ordinary",
+            Family::Queue => "queue",
+            Family::Retained => "retained",
+            Family::Wills => "wills",
         }
     }
 

@@ -11,6 +11,9 @@ const ESCAPED_ZERO: [u8; 2] = [0x00, 0xff];
 /// After a transaction id: what is under the key.
 const CHARTER: u8 = b'c';
 const PROGRESS: u8 = b'p';
+/// After the number of an ordinary message: what is under the key.
+const MESSAGE: u8 = b'm';
+const REFERENCES: u8 = b'r';
 
 fn push_text(key: &mut Vec<u8>, text: &str) {
     for byte in text.bytes() {
@@ -173,6 +176,62 @@ pub(crate) fn packet_id_of(mut key: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(key.try_into().ok()?))
 }
 
+/// The session of a key of `sessions` or `wills`.
+pub(crate) fn session_of(mut key: &[u8]) -> Option<SessionKey> {
+    let party = PartyId::new(&take_text(&mut key)?).ok()?;
+    let client_id = take_text(&mut key)?;
+    key.is_empty().then_some(SessionKey { party, client_id })
+}
+
+/// `ordinary`: a message.
+pub(crate) fn ordinary(id: u64) -> Vec<u8> {
+    numbered(id, MESSAGE)
+}
+
+/// `ordinary`: how many queues refer to a message.
+pub(crate) fn references(id: u64) -> Vec<u8> {
+    numbered(id, REFERENCES)
+}
+
+fn numbered(id: u64, what: u8) -> Vec<u8> {
+    let mut key = id.to_be_bytes().to_vec();
+    key.push(what);
+    key
+}
+
+/// `queue`.
+pub(crate) fn queued(queue: u64, seq: Seq) -> Vec<u8> {
+    let mut key = queue.to_be_bytes().to_vec();
+    key.extend_from_slice(&seq.0.to_be_bytes());
+    key
+}
+
+/// The first key after all those of a queue.
+pub(crate) fn queue_end(queue: u64) -> Vec<u8> {
+    queue.saturating_add(1).to_be_bytes().to_vec()
+}
+
+/// The queue of a key of `queue`, and the place in it.
+pub(crate) fn place_of_queued(key: &[u8]) -> Option<(u64, Seq)> {
+    let (queue, seq) = key.split_first_chunk()?;
+    Some((u64::from_be_bytes(*queue), Seq(u64::from_be_bytes(seq.try_into().ok()?))))
+}
+
+/// `retained`: the topic as it is, so that the topics with one beginning stand together.
+pub(crate) fn retained(topic: &str) -> Vec<u8> {
+    topic.as_bytes().to_vec()
+}
+
+/// The first key of `retained` after all topics that begin with `prefix`; empty: there is none.
+pub(crate) fn retained_end(prefix: &str) -> Vec<u8> {
+    let mut end = retained(prefix);
+    if let Some(last) = end.last_mut() {
+        // A byte of UTF-8 is never 0xff.
+        *last += 1;
+    }
+    end
+}
+
 /// The transaction of a key of `cursors`.
 pub(crate) fn transaction_of_cursor(mut key: &[u8]) -> Option<TxId> {
     take_text(&mut key)?;
@@ -212,6 +271,9 @@ mod tests {
         assert_eq!(transaction_of_cursor(&cursor(&key, &tx)), Some(tx));
         assert_eq!(packet_id_of(&packet(&key, 258)), Some(258));
         assert_eq!(party_of(&party(&alice)), Some(alice));
+        assert_eq!(session_of(&session(&key)), Some(key));
+        assert_eq!(place_of_queued(&queued(7, Seq(9))), Some((7, Seq(9))));
+        assert!(queued(7, Seq(u64::MAX)) < queue_end(7) && queue_end(7) <= queued(8, Seq(0)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod records;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::path::Path;
 
@@ -24,11 +25,12 @@ pub(crate) use log::PageRequest;
 pub(crate) use records::{PresenceValue, Resident, SessionValue};
 use records::{ProgressRecord, decode, decode_slot};
 pub(crate) use shared::SharedStore;
+pub(crate) use topics::{Contents, QueueId, QueueValue, WillValue};
 
 use crate::{Identities, OpenError};
 
 /// The layout of keys and records. A store of another version is not opened.
-const SCHEMA_VERSION: u32 = 2;
+const SCHEMA_VERSION: u32 = 3;
 const SCHEMA_KEY: &[u8] = b"schema";
 /// By what the parties of the store are known. A store without it was written before there was a choice: by certificates.
 const IDENTITIES_KEY: &[u8] = b"identities";

@@ -8,7 +8,7 @@ use quorate_domain::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::StoreFault;
+use super::{QueueId, StoreFault};
 
 /// One message as it stands in the log, without its key and its payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub(crate) struct Resident {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SessionValue {
     pub(crate) epoch: u64,
+    /// Where what it hears of ordinary topics waits: the epoch with which it began.
+    pub(crate) queue: QueueId,
+    /// `None`: nothing of it outlives its connection.
     pub(crate) record: Option<SessionRecord>,
 }
 
@@ -128,6 +131,7 @@ mod tests {
                 response_topic: None,
                 correlation_data: Some(Bytes::from_static(b"\0\xff")),
                 user_properties: vec![("a".to_owned(), "b".to_owned())],
+                expiry_interval_s: Some(9),
             },
             payload: Bytes::from_static(b"\0payload\0"),
         };
@@ -139,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_is_called_corrupt() {
-        let value = encode(&SessionValue { epoch: 300, record: None });
+        let value = encode(&SessionValue { epoch: 300, queue: 300, record: None });
         let cut = decode::<SessionValue>("session", &value[..1]);
         assert!(matches!(cut, Err(StoreFault::Corrupt { kind: "session" })));
     }

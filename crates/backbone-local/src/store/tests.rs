@@ -33,7 +33,7 @@ fn another_schema_version_is_refused_and_named() {
         .write(&batch, true)
         .expect("it is written");
     let refused = Store::open(directory.path(), Identities::Certificates).map(drop).expect_err("another version");
-    assert!(matches!(refused, OpenError::Schema { found: 99, expected: 2 }));
+    assert!(matches!(refused, OpenError::Schema { found: 99, expected: SCHEMA_VERSION }));
     assert!(refused.to_string().contains("99"));
 }
 

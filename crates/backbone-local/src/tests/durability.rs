@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quorate_backbone::{Append, Receipt, Start, StoreError};
-use quorate_domain::{InflightRecord, InflightStep, Refusal, Seq, SessionExpiry, SessionRecord, UnackedRecord, UnixMs};
+use quorate_domain::{
+    InflightRecord, InflightStep, LogName, Refusal, Seq, SessionExpiry, SessionRecord, UnackedRecord, UnixMs,
+};
 
-use super::{append, create, directory, open, party, publish, read, session, soon, tx};
+use super::{LASTING, append, create, directory, open, party, publish, read, session, soon, tx};
 use crate::{LocalBackbone, OpenError};
 
 /// The files as they are on the disk at this moment: what a killed process leaves behind.
@@ -34,17 +36,15 @@ async fn what_was_acknowledged_survives_a_kill() {
         acknowledged.push(publish(&backbone, &tx(1), "bob", &rest, n.to_string()).await.expect("accepted").seq);
     }
     let key = session("bob");
-    let owner = soon(backbone.sessions.take_over(&key, Start::Resume, SessionExpiry::Never, UnixMs(1)))
-        .await
-        .expect("taken over");
+    let owner = soon(backbone.sessions.take_over(&key, Start::Resume, &LASTING, UnixMs(1))).await.expect("taken over");
     let record = SessionRecord { expiry: SessionExpiry::Never, ..SessionRecord::default() };
-    soon(backbone.sessions.save(&key, owner.epoch, &record)).await.expect("saved");
+    soon(backbone.sessions.save(&key, owner.epoch, &record, &[])).await.expect("saved");
     soon(backbone.presence.announce(&key, UnixMs(5))).await.expect("announced");
     let receipt = Receipt { session: key.clone(), epoch: owner.epoch, packet_id: 7 };
     let at_qos_2 = Append { receipt: Some(receipt.clone()), ..append(&tx(1), "bob", "msg/bob/n", "once") };
     acknowledged.push(soon(backbone.log.append(at_qos_2.clone())).await.expect("accepted").seq);
     let topic = format!("tx/{}/manifest", tx(1));
-    let delivery = UnackedRecord { packet_id: 1, tx: tx(1), seq: Seq(1), topic, backfill: None };
+    let delivery = UnackedRecord { packet_id: 1, log: LogName::Tx(tx(1)), seq: Seq(1), topic, backfill: None };
     let held = InflightRecord { delivery, step: InflightStep::Held };
     soon(backbone.sessions.hold(&key, owner.epoch, std::slice::from_ref(&held))).await.expect("held");
     copy_files(running.path(), killed.path());
@@ -60,9 +60,8 @@ async fn what_was_acknowledged_survives_a_kill() {
     assert!(matches!(taken, Err(Refusal::SlotTaken { .. })));
     let next = publish(&backbone_again, &tx(1), "bob", "msg/bob/n", "next").await.expect("accepted");
     assert!(Some(&next.seq) > acknowledged.last());
-    let resumed = soon(backbone_again.sessions.take_over(&key, Start::Resume, SessionExpiry::Never, UnixMs(2)))
-        .await
-        .expect("resumed");
+    let resumed =
+        soon(backbone_again.sessions.take_over(&key, Start::Resume, &LASTING, UnixMs(2))).await.expect("resumed");
     let stored = resumed.stored.expect("the session goes on");
     assert!(resumed.epoch > owner.epoch);
     assert_eq!((stored.receipts, stored.inflight), (vec![7], vec![held]));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use quorate_backbone::{Append, Receipt, Start};
-use quorate_domain::{Refusal, Seq, SessionExpiry, UnixMs};
+use quorate_domain::{Refusal, Seq, UnixMs};
 
-use super::{append, create, directory, options, publish, read, session, soon, tx, until};
+use super::{LASTING, append, create, directory, options, publish, read, session, soon, tx, until};
 use crate::LocalBackbone;
 use crate::store::{Batch, Disk, RealDisk, Store, StoreFault};
 
@@ -74,8 +74,7 @@ async fn a_failed_write_is_told_and_the_retry_is_acknowledged_once() {
     // While the disk takes nothing, all is refused, and what is there can be read.
     let refused = publish(&backbone, &tx(1), "bob", "broadcast/1/bob", "one").await;
     assert!(matches!(refused, Err(Refusal::StorageFault(_))), "{refused:?}");
-    let take_over =
-        soon(backbone.sessions.take_over(&session("bob"), Start::Clean, SessionExpiry::Never, UnixMs(1))).await;
+    let take_over = soon(backbone.sessions.take_over(&session("bob"), Start::Clean, &LASTING, UnixMs(1))).await;
     assert!(take_over.is_err());
     assert_eq!(read(&backbone, &tx(1), "carol").await.len(), 1);
 
@@ -128,8 +127,7 @@ async fn after_a_failed_sync_a_publish_at_qos_2_finds_its_receipt() {
     let backbone = local.backbone();
     create(&backbone, &tx(1)).await;
     let key = session("bob");
-    let take_over =
-        async || soon(backbone.sessions.take_over(&key, Start::Resume, SessionExpiry::Never, UnixMs(1))).await;
+    let take_over = async || soon(backbone.sessions.take_over(&key, Start::Resume, &LASTING, UnixMs(1))).await;
     let at_qos_2 = |epoch| Append {
         receipt: Some(Receipt { session: key.clone(), epoch, packet_id: 7 }),
         ..append(&tx(1), "bob", "msg/bob/n", "once")

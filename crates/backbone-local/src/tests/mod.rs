@@ -12,13 +12,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_backbone::{Append, Appended, Backbone, ReadLimit, suite};
-use quorate_domain::{Addressed, Author, MessageProperties, PartyId, Qos, Refusal, Seq, SessionKey, Sha256, TxId};
+use quorate_domain::{
+    Addressed, Agreement, Author, MessageProperties, PartyId, Qos, Refusal, Seq, SessionExpiry, SessionKey, Sha256,
+    TxId,
+};
 use tempfile::TempDir;
 
 use crate::{Durability, Identities, LocalBackbone, LocalOptions, Movement};
 
 /// How long a test waits for what must happen.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// A session that outlives its connections.
+const LASTING: Agreement = Agreement { expiry: SessionExpiry::Never, will: None };
 const EVERYTHING: ReadLimit = ReadLimit { messages: usize::MAX, bytes: usize::MAX };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,6 +64,7 @@ fn options(path: &Path) -> LocalOptions {
         identities: Identities::Certificates,
         durability: Durability::Fsync,
         rules: suite::open_rules(),
+        topics: suite::open_topic_rules(),
         movement: Movement::Lanes { count: 2 },
         queue_max: 4_096,
         batch_max: 1_024,

@@ -54,7 +54,7 @@ impl MemoryLog {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn decide(&self, mut append: Append) -> Result<Appended, Refusal> {
+    pub(super) fn decide(&self, mut append: Append) -> Result<Appended, Refusal> {
         let Some(receipt) = append.receipt.take() else { return self.decide_message(append) };
         self.sessions.receive(&receipt, || self.decide_message(append))
     }

@@ -5,6 +5,7 @@
 mod log;
 mod presence;
 mod sessions;
+mod topics;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,20 +13,24 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use quorate_domain::{CreationRules, Delivery, PartyId, Seq, SessionKey, TxId, UnixMs};
 
-use crate::{Backbone, Fanout, Health, Mailbox, Mailboxes};
+use crate::{Backbone, Fanout, Health, Mailbox, Mailboxes, TopicRules};
 
 /// How far apart the numbers of two neighbouring messages of a log are.
 pub const SEQ_STEP: u64 = 7;
 
-/// A new, empty backbone in memory, where transactions may be created as `rules` say.
-pub fn memory_backbone(rules: CreationRules) -> Backbone {
+/// A new, empty backbone in memory, where transactions may be created as `rules` say, and ordinary topics are used as
+/// `topics` say.
+pub fn memory_backbone(rules: CreationRules, topics: TopicRules) -> Backbone {
     let mailboxes = Arc::new(Mailboxes::new());
     let presence = Arc::new(presence::MemoryPresence::new());
-    let sessions = Arc::new(sessions::MemorySessions::default());
+    let topics = Arc::new(topics::MemoryTopics::new(topics, mailboxes.clone()));
+    let sessions = Arc::new(sessions::MemorySessions::new(topics.clone()));
     let log = Arc::new(log::MemoryLog::new(rules, mailboxes.clone(), presence.clone(), sessions.clone()));
+    sessions.say_wills_in(&log);
     Backbone {
         log: log.clone(),
         registry: log,
+        topics: Arc::new(topics::MemoryTopicsFace { topics, sessions: sessions.clone() }),
         sessions,
         presence,
         fanout: Arc::new(MemoryFanout(mailboxes)),
@@ -68,6 +73,6 @@ mod tests {
 
     #[tokio::test]
     async fn passes_the_suite() {
-        suite::run(async || super::memory_backbone(suite::open_rules())).await;
+        suite::run(async || super::memory_backbone(suite::open_rules(), suite::open_topic_rules())).await;
     }
 }

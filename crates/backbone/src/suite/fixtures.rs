@@ -1,18 +1,22 @@
 //! Parties, transactions and waits that the behaviours share.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_domain::{
-    Addressed, Author, CreationRules, Delivery, LogPage, MessageProperties, PartyId, Qos, Refusal, Seq, SessionKey,
-    Sha256, TransactionRule, TxId, TxTopic, UnixMs,
+    AccessRule, AccessRules, Action, Addressed, Author, CreationRules, Delivery, LogPage, MessageProperties, PartyId,
+    Permission, Qos, Refusal, Seq, SessionKey, Sha256, TransactionRule, TxId, TxTopic, UnixMs,
 };
 
-use crate::{Append, Appended, Backbone, Mailbox, ReadLimit};
+use crate::{Append, Appended, Backbone, Mailbox, ReadLimit, TopicRules};
 
 /// How long a behaviour waits for what must happen, before it says that it did not.
 const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Messages that wait in one queue at most.
+pub(super) const QUEUE_MESSAGES_MAX: u64 = 3_000;
 
 /// Room for a whole log of the suite.
 pub(super) const EVERYTHING: ReadLimit = ReadLimit { messages: 100_000, bytes: 1 << 30 };
@@ -21,6 +25,19 @@ pub(super) const EVERYTHING: ReadLimit = ReadLimit { messages: 100_000, bytes: 1
 pub fn open_rules() -> CreationRules {
     let anyone = || vec!["*".parse().expect("a pattern")];
     CreationRules(vec![TransactionRule { initiator: anyone(), may_invite: anyone() }])
+}
+
+/// Rules under which every party may use every ordinary topic but those under `closed/`, and so many
+/// messages wait in a queue: what the suite needs.
+pub fn open_topic_rules() -> TopicRules {
+    let rule = |permission, topic: &str| AccessRule {
+        permission,
+        actions: vec![Action::Publish, Action::Subscribe],
+        topics: vec![topic.parse().expect("a topic")],
+        parties: vec!["*".parse().expect("a pattern")],
+    };
+    let rules = vec![rule(Permission::Deny, "closed/#"), rule(Permission::Allow, "#")];
+    TopicRules { access: Arc::new(AccessRules::new(rules, Vec::new())), queue_messages_max: QUEUE_MESSAGES_MAX }
 }
 
 pub(super) fn party(name: &str) -> PartyId {

@@ -1,8 +1,8 @@
 //! QoS 2: receipts of what clients publish, and steps of what is delivered to them.
 
 use quorate_domain::{
-    BackfillMove, BackfillRecord, CursorMoves, InflightRecord, InflightStep, Refusal, Seq, SessionExpiry, SessionKey,
-    SessionRecord, StoredSession, TxId, UnackedRecord,
+    Agreement, BackfillMove, BackfillRecord, CursorMoves, InflightRecord, InflightStep, LogName, Refusal, Seq,
+    SessionExpiry, SessionKey, SessionRecord, StoredSession, TxId, UnackedRecord,
 };
 use tokio::sync::mpsc;
 
@@ -10,7 +10,8 @@ use super::fixtures::{append, create, ms, read, session, soon, told, tx};
 use crate::{Append, Appended, Backbone, Completion, Receipt, SaveError, Start, TakenOver};
 
 async fn take_over(backbone: &Backbone, key: &SessionKey, start: Start) -> TakenOver {
-    let taken_over = backbone.sessions.take_over(key, start, SessionExpiry::Never, ms(1));
+    let agreement = Agreement::lasting(SessionExpiry::Never);
+    let taken_over = backbone.sessions.take_over(key, start, &agreement, ms(1));
     soon(taken_over).await.expect("the session is taken over")
 }
 
@@ -185,7 +186,7 @@ pub async fn receipts_of_two_sessions_are_two(backbone: Backbone) {
 
 fn held(tx: &TxId, packet_id: u16, seq: u64) -> InflightRecord {
     let topic = format!("tx/{tx}/msg/alice/n");
-    let delivery = UnackedRecord { packet_id, tx: tx.clone(), seq: Seq(seq), topic, backfill: None };
+    let delivery = UnackedRecord { packet_id, log: LogName::Tx(tx.clone()), seq: Seq(seq), topic, backfill: None };
     InflightRecord { delivery, step: InflightStep::Held }
 }
 
@@ -222,13 +223,14 @@ pub async fn what_is_settled_goes_with_the_cursors_that_passed_it(backbone: Back
         backfills: vec![backfill("tx/#", 0), backfill("tx/+/msg/#", 7), backfill("tx/+/manifest", 3)],
         ..SessionRecord::default()
     };
-    soon(backbone.sessions.save(&key, owner.epoch, &record)).await.expect("saved");
+    soon(backbone.sessions.save(&key, owner.epoch, &record, &[])).await.expect("saved");
     soon(backbone.sessions.hold(&key, owner.epoch, &[released(&tx, 1, 7), held(&tx, 2, 14)])).await.expect("held");
     let moved = |filter: &str, next| BackfillMove { filter: filter.to_owned(), tx: tx.clone(), next };
     let moves = CursorMoves {
         cursors: vec![(tx.clone(), Some(Seq(9)))],
         backfills: vec![moved("tx/#", Some(Seq(14))), moved("tx/+/msg/#", None)],
         settled: vec![1],
+        dequeued: Vec::new(),
     };
     soon(backbone.sessions.save_cursors(&key, owner.epoch, &moves)).await.expect("saved");
     let stored = resumed(&backbone, &key).await;

@@ -11,7 +11,7 @@ pub mod registry;
 pub mod replay;
 pub mod sessions;
 
-pub use fixtures::open_rules;
+pub use fixtures::{open_rules, open_topic_rules};
 
 use crate::Backbone;
 

@@ -1,7 +1,7 @@
 //! Sessions between connections.
 
 use quorate_domain::{
-    CursorMoves, Seq, SessionExpiry, SessionKey, SessionRecord, StoredSession, SubscriptionRecord, TxId,
+    Agreement, CursorMoves, Seq, SessionExpiry, SessionKey, SessionRecord, StoredSession, SubscriptionRecord, TxId,
 };
 
 use super::fixtures::{ms, session, soon, tx};
@@ -26,12 +26,13 @@ fn record(filter: &str, expiry: SessionExpiry, disconnected_at: Option<u64>) -> 
 }
 
 async fn take_over(backbone: &Backbone, key: &SessionKey, start: Start, now: u64) -> TakenOver {
-    let taken_over = backbone.sessions.take_over(key, start, SessionExpiry::Never, ms(now));
+    let agreement = Agreement::lasting(SessionExpiry::Never);
+    let taken_over = backbone.sessions.take_over(key, start, &agreement, ms(now));
     soon(taken_over).await.expect("the session is taken over")
 }
 
 async fn save(backbone: &Backbone, key: &SessionKey, epoch: u64, record: &SessionRecord) -> Result<(), SaveError> {
-    soon(backbone.sessions.save(key, epoch, record)).await
+    soon(backbone.sessions.save(key, epoch, record, &[])).await
 }
 
 async fn save_cursor(
@@ -114,7 +115,8 @@ pub async fn an_expired_session_is_forgotten(backbone: Backbone) {
 pub async fn a_take_over_says_how_long_a_session_lasts(backbone: Backbone) {
     let key = session("alice", "phone");
     let take_over = async |expiry, now| {
-        let taken_over = backbone.sessions.take_over(&key, Start::Resume, expiry, ms(now));
+        let agreement = Agreement::lasting(expiry);
+        let taken_over = backbone.sessions.take_over(&key, Start::Resume, &agreement, ms(now));
         soon(taken_over).await.expect("the session is taken over")
     };
     assert_eq!(take_over(SessionExpiry::AtDisconnect, 0).await.stored, None);

@@ -2,21 +2,30 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
-use quorate_domain::{CnPattern, CreationRules, PartyId, TransactionRule};
+use quorate_domain::{
+    AccessRule, AccessRules, AccessTopic, Action, CnPattern, CreationRules, PartyId, Permission, TransactionRule,
+};
 use quorate_identity::{TlsFiles, TlsVersion};
 use serde_spanned::Spanned;
 
 use super::checker::{Checker, Table};
 use super::listeners::{self, Placed};
-use super::raw::{RawApi, RawConfig, RawDanger, RawDrain, RawLanes, RawLog, RawRule, RawSession, RawStorage, RawTls};
+use super::raw::{
+    Field, RawAccessRule, RawApi, RawConfig, RawDanger, RawDrain, RawLanes, RawLog, RawSession, RawStorage, RawSys,
+    RawTls, RawTransactions,
+};
 use super::{
     ApiConfig, Config, DangerConfig, DrainConfig, Durability, LanesConfig, Listener, LogConfig, LogFormat, Movement,
-    Problem, SessionConfig, StorageConfig, TlsConfig,
+    Problem, SessionConfig, StorageConfig, StorePlace, SysConfig, TlsConfig, TransactionsConfig,
 };
 
 /// No timeout is shorter (a handshake crosses an ocean twice) or longer (nobody waits ten minutes for a packet).
 pub(super) const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
+
+/// No will under `tx/` is held back, and `$SYS/` is not silent, for longer than a day.
+const DAY_S: u64 = 86_400;
 
 /// What is needed of `raw`, or everything that is wrong with it beside what `problems` holds already.
 pub(super) fn config(
@@ -30,7 +39,9 @@ pub(super) fn config(
     let api = raw.api.map(|api| self::api(&mut checker, api));
     let storage = storage(&mut checker, raw.storage);
     let session = session(&mut checker, raw.session);
-    let rules = rules(&mut checker, raw.transactions.rule);
+    let (rules, transactions) = transactions(&mut checker, raw.transactions);
+    let access = access(&mut checker, raw.acl.rule);
+    let sys = sys(&mut checker, raw.sys);
     let lanes = lanes(&mut checker, raw.lanes);
     let drain = drain(&mut checker, raw.drain);
     let log = log(&mut checker, raw.log);
@@ -46,7 +57,9 @@ pub(super) fn config(
     let problems = checker.into_problems();
     match (listeners, api, storage, lanes, log) {
         (Some(listeners), Some(api), Some(storage), Some(lanes), Some(log)) if problems.is_empty() => {
-            Ok(Config { listeners, api, storage, session, rules, lanes, drain, log, danger })
+            let admins = api.as_ref().map(|api: &ApiConfig| api.admins.clone()).unwrap_or_default();
+            let access = AccessRules::new(access, admins);
+            Ok(Config { listeners, api, storage, session, rules, transactions, access, sys, lanes, drain, log, danger })
         }
         _ => Err(problems),
     }
@@ -103,17 +116,39 @@ fn api(checker: &mut Checker<'_>, raw: Spanned<RawApi>) -> Placed<ApiConfig> {
 fn storage(checker: &mut Checker<'_>, raw: Option<Spanned<RawStorage>>) -> Option<StorageConfig> {
     let table = Table::new("storage", raw.as_ref().map(Spanned::span));
     let raw = raw.map(Spanned::into_inner).unwrap_or_default();
-    let path = checker.path(&table, "path", raw.path);
+    let place = store_place(checker, &table, raw.path, raw.temporary);
     let choices = [("fsync", Durability::Fsync), ("os", Durability::Os)];
     let durability = checker.choice(&table, "durability", raw.durability, &choices);
     let queue_max = checker.number(&table, "queue_max", raw.queue_max, 4_096, 1..=1_000_000);
     let batch_max = checker.number(&table, "batch_max", raw.batch_max, 1_024, 1..=100_000);
     Some(StorageConfig {
-        path: path?,
+        place: place?,
         durability: durability?,
         queue_max: to_usize(queue_max),
         batch_max: to_usize(batch_max),
     })
+}
+
+/// A folder that is named, or one of the broker's own; never both, so that nobody takes the one for the other.
+fn store_place(
+    checker: &mut Checker<'_>,
+    table: &Table,
+    path: Option<Field<String>>,
+    temporary: Option<Field<bool>>,
+) -> Option<StorePlace> {
+    let written = temporary.is_some();
+    let temporary = checker.optional(table, "temporary", temporary);
+    match (path, temporary) {
+        (Some(_), Some((true, span))) => {
+            let message = "not beside a path: a temporary store is made in a fresh folder, and deleted";
+            checker.problem(table.key("temporary"), Some(span), message);
+            None
+        }
+        (None, Some((true, _))) => Some(StorePlace::Temporary),
+        // What is wrong with `temporary` is told already; perhaps it was meant.
+        (None, None) if written => None,
+        (path, _) => checker.path(table, "path", path).map(StorePlace::Folder),
+    }
 }
 
 fn session(checker: &mut Checker<'_>, raw: RawSession) -> SessionConfig {
@@ -136,11 +171,15 @@ fn session(checker: &mut Checker<'_>, raw: RawSession) -> SessionConfig {
             0..=u64::from(u32::MAX),
         )),
         subscriptions_max: to_usize(number("subscriptions_max", raw.subscriptions_max, 100, 1..=10_000)),
+        topic_alias_max: to_u16(number("topic_alias_max", raw.topic_alias_max, 64, 0..=65_535)),
+        queue_messages_max: to_usize(number("queue_messages_max", raw.queue_messages_max, 100_000, 1..=100_000_000)),
     }
 }
 
-fn rules(checker: &mut Checker<'_>, raw: Vec<Spanned<RawRule>>) -> CreationRules {
-    let rules = raw.into_iter().enumerate().map(|(index, raw)| {
+fn transactions(checker: &mut Checker<'_>, raw: RawTransactions) -> (CreationRules, TransactionsConfig) {
+    let table = Table::new("transactions", None);
+    let will_delay_s = to_u32(checker.number(&table, "will_delay_s", raw.will_delay_s, 30, 0..=DAY_S));
+    let rules = raw.rule.into_iter().enumerate().map(|(index, raw)| {
         let table = Table::new(format!("transactions.rule[{index}]"), Some(raw.span()));
         let raw = raw.into_inner();
         let mut patterns = |key, field| {
@@ -152,7 +191,51 @@ fn rules(checker: &mut Checker<'_>, raw: Vec<Spanned<RawRule>>) -> CreationRules
             may_invite: patterns("may_invite", raw.may_invite),
         }
     });
-    CreationRules(rules.collect())
+    (CreationRules(rules.collect()), TransactionsConfig { will_delay_s })
+}
+
+fn access(checker: &mut Checker<'_>, raw: Vec<Spanned<RawAccessRule>>) -> Vec<AccessRule> {
+    let rules = raw.into_iter().enumerate().filter_map(|(index, raw)| {
+        let table = Table::new(format!("acl.rule[{index}]"), Some(raw.span()));
+        let raw = raw.into_inner();
+        let permissions = [("allow", Permission::Allow), ("deny", Permission::Deny)];
+        let permission = checker
+            .required(&table, "permission", raw.permission)
+            .and_then(|(name, span)| checker.choose(&table, "permission", &name, span, &permissions));
+        let actions: [(&str, &[Action]); 3] = [
+            ("both", &[Action::Publish, Action::Subscribe]),
+            ("publish", &[Action::Publish]),
+            ("subscribe", &[Action::Subscribe]),
+        ];
+        let actions = checker.choice(&table, "action", raw.action, &actions);
+        let topics = at_least_one(checker, &table, "topics", raw.topics, str::parse::<AccessTopic>);
+        let parties = at_least_one(checker, &table, "parties", raw.parties, str::parse::<CnPattern>);
+        Some(AccessRule { permission: permission?, actions: actions?.to_vec(), topics, parties })
+    });
+    rules.collect()
+}
+
+/// A list in which something must stand: a rule that names nothing would keep out nobody, and nobody would notice.
+fn at_least_one<T, E: std::fmt::Display>(
+    checker: &mut Checker<'_>,
+    table: &Table,
+    key: &str,
+    field: Option<Field<Vec<String>>>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Vec<T> {
+    let list = checker.required(table, key, field);
+    if let Some((items, span)) = &list
+        && items.is_empty()
+    {
+        checker.problem(table.key(key), Some(span.clone()), "at least one is needed");
+    }
+    checker.parsed(table, key, list, parse)
+}
+
+fn sys(checker: &mut Checker<'_>, raw: RawSys) -> SysConfig {
+    let table = Table::new("sys", None);
+    let interval_s = checker.number(&table, "interval_s", raw.interval_s, 10, 0..=DAY_S);
+    SysConfig { interval: (interval_s > 0).then(|| Duration::from_secs(interval_s)) }
 }
 
 fn lanes(checker: &mut Checker<'_>, raw: RawLanes) -> Option<LanesConfig> {

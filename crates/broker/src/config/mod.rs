@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use quorate_domain::{CreationRules, PartyId};
+use quorate_domain::{AccessRules, CreationRules, PartyId};
 use quorate_identity::{DangerAnonymous, TlsFiles, TlsVersion};
 
 mod check;
@@ -39,6 +39,12 @@ pub struct Config {
     pub session: SessionConfig,
     /// Who may create transactions with whom; empty means that nobody may.
     pub rules: CreationRules,
+    /// The other bounds of transactions.
+    pub transactions: TransactionsConfig,
+    /// Who may use ordinary topics; empty means that nobody may. It knows the admins of the API, where there is one.
+    pub access: AccessRules,
+    /// What the broker tells about itself over MQTT.
+    pub sys: SysConfig,
     /// How live messages move inside the broker.
     pub lanes: LanesConfig,
     /// How the broker ends.
@@ -133,14 +139,23 @@ pub struct ApiConfig {
 /// `[storage]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageConfig {
-    /// The folder of the store, resolved against the folder of the configuration file.
-    pub path: PathBuf,
+    /// Where the store is.
+    pub place: StorePlace,
     /// When a message counts as stored.
     pub durability: Durability,
     /// How many appends wait for the committer; a publisher beyond it waits.
     pub queue_max: usize,
     /// How many appends share one write and one sync.
     pub batch_max: usize,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorePlace {
+    /// In this folder, resolved against the folder of the configuration file.
+    Folder(PathBuf),
+    /// In a fresh folder that is deleted when the broker ends.
+    Temporary,
 }
 
 /// When a message counts as stored.
@@ -167,6 +182,25 @@ pub struct SessionConfig {
     pub session_expiry_max_s: u32,
     /// Subscriptions of one session.
     pub subscriptions_max: usize,
+    /// The Topic Alias Maximum of CONNACK: topic aliases that a client of MQTT 5 may use on one connection.
+    pub topic_alias_max: u16,
+    /// Messages that wait in the queue of ordinary topics of one session. At the bound a publish that this session is
+    /// to hear at QoS 1 or 2 is refused with 0x97.
+    pub queue_messages_max: usize,
+}
+
+/// `[transactions]`, beside its rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionsConfig {
+    /// The least time in seconds that a will under `tx/` waits. A start of the broker counts it anew.
+    pub will_delay_s: u32,
+}
+
+/// `[sys]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SysConfig {
+    /// How often `$SYS/broker/...` is published; `None`: never.
+    pub interval: Option<Duration>,
 }
 
 /// `[lanes]`.

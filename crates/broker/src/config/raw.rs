@@ -54,6 +54,8 @@ tables! {
         storage: Option<Spanned<RawStorage>>,
         session: RawSession,
         transactions: RawTransactions,
+        acl: RawAcl,
+        sys: RawSys,
         lanes: RawLanes,
         drain: RawDrain,
         log: RawLog,
@@ -94,6 +96,7 @@ tables! {
     /// `[storage]`.
     RawStorage {
         path: Option<Field<String>>,
+        temporary: Option<Field<bool>>,
         durability: Option<Field<String>>,
         queue_max: Option<Field<u64>>,
         batch_max: Option<Field<u64>>,
@@ -106,15 +109,33 @@ tables! {
         keep_alive_max_s: Option<Field<u64>>,
         session_expiry_max_s: Option<Field<u64>>,
         subscriptions_max: Option<Field<u64>>,
+        topic_alias_max: Option<Field<u64>>,
+        queue_messages_max: Option<Field<u64>>,
     }
     /// `[transactions]`.
     RawTransactions {
+        will_delay_s: Option<Field<u64>>,
         rule: Vec<Spanned<RawRule>>,
     }
     /// `[[transactions.rule]]`.
     RawRule {
         initiator: Option<Field<Vec<String>>>,
         may_invite: Option<Field<Vec<String>>>,
+    }
+    /// `[acl]`.
+    RawAcl {
+        rule: Vec<Spanned<RawAccessRule>>,
+    }
+    /// `[[acl.rule]]`.
+    RawAccessRule {
+        permission: Option<Field<String>>,
+        action: Option<Field<String>>,
+        topics: Option<Field<Vec<String>>>,
+        parties: Option<Field<Vec<String>>>,
+    }
+    /// `[sys]`.
+    RawSys {
+        interval_s: Option<Field<u64>>,
     }
     /// `[lanes]`.
     RawLanes {

@@ -7,13 +7,17 @@ use std::time::Duration;
 use quorate_identity::TlsVersion;
 
 use super::raw::{
-    RawApi, RawConfig, RawDanger, RawDrain, RawLanes, RawListener, RawLog, RawRule, RawSession, RawStorage, RawTls,
-    RawTransactions,
+    RawAccessRule, RawAcl, RawApi, RawConfig, RawDanger, RawDrain, RawLanes, RawListener, RawLog, RawRule, RawSession,
+    RawStorage, RawSys, RawTls, RawTransactions,
 };
 use super::{
     Config, ConfigProblems, Durability, Encryption, Framing, Identities, Listener, LogFormat, Movement, Problem,
-    TlsConfig,
+    StorePlace, TlsConfig,
 };
+
+mod access;
+mod listeners;
+mod store_place;
 
 const SHIPPED: &str = include_str!("../../../../broker.toml");
 
@@ -55,9 +59,20 @@ batch_max = 5
 [session]
 inflight_max = 1
 keep_alive_max_s = 0
+topic_alias_max = 0
+queue_messages_max = 9
+[transactions]
+will_delay_s = 0
 [[transactions.rule]]
 initiator = ["alice", "svc-*"]
 may_invite = ["*"]
+[[acl.rule]]
+permission = "deny"
+action = "publish"
+topics = ["a/%u"]
+parties = ["bob"]
+[sys]
+interval_s = 0
 [lanes]
 count = 2
 movement = "channels"
@@ -111,14 +126,6 @@ fn tls(listener: &Listener) -> &TlsConfig {
     tls
 }
 
-/// A file whose only listener is `listener`, with `after` behind it.
-fn with_listener(listener: &str, after: &str) -> String {
-    format!("[[listener]]\nname = \"test\"\n{listener}\n{after}\n[storage]\npath = \"data\"\n")
-}
-
-const DANGER: &str = "danger_plaintext = true\ndanger_anonymous = true";
-const TLS: &str = "[listener.tls]\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"";
-
 /// The lines of the shipped file from a table's header to the next.
 fn section<'a>(header: &str) -> Vec<&'a str> {
     SHIPPED.lines().skip_while(|line| *line != header).skip(1).take_while(|line| !line.starts_with('[')).collect()
@@ -133,7 +140,7 @@ fn the_shipped_file_is_accepted() {
     let api = config.api.expect("an API");
     assert_eq!(api.address.to_string(), "0.0.0.0:8884");
     assert_eq!(api.admins[0].as_str(), "operator");
-    assert_eq!(config.storage.path, Path::new("/etc/quorate/data"));
+    assert_eq!(config.storage.place, StorePlace::Folder("/etc/quorate/data".into()));
     assert_eq!(config.rules.0.len(), 1);
     assert_eq!(config.danger.drop_lane_message_every, None);
 }
@@ -145,6 +152,8 @@ fn every_value_of_the_shipped_file_is_the_default() {
     assert_eq!(shipped.listeners, least.listeners);
     assert_eq!(shipped.storage, least.storage);
     assert_eq!(shipped.session, least.session);
+    assert_eq!(shipped.transactions, least.transactions);
+    assert_eq!(shipped.sys, least.sys);
     assert_eq!(shipped.lanes, least.lanes);
     assert_eq!(shipped.drain, least.drain);
     assert_eq!(shipped.log, least.log);
@@ -159,14 +168,17 @@ fn every_value_of_the_shipped_file_is_the_default() {
 
 #[test]
 fn every_key_stands_in_the_shipped_file() {
-    let tables: [(&str, &[&str]); 11] = [
+    let tables: [(&str, &[&str]); 14] = [
         ("[[listener]]", RawListener::KEYS),
         ("[listener.tls]", RawTls::KEYS),
         ("[api]", RawApi::KEYS),
         ("[api.tls]", RawTls::KEYS),
         ("[storage]", RawStorage::KEYS),
         ("[session]", RawSession::KEYS),
+        ("[transactions]", RawTransactions::KEYS),
         ("[[transactions.rule]]", RawRule::KEYS),
+        ("# [[acl.rule]]", RawAccessRule::KEYS),
+        ("[sys]", RawSys::KEYS),
         ("[lanes]", RawLanes::KEYS),
         ("[drain]", RawDrain::KEYS),
         ("[log]", RawLog::KEYS),
@@ -175,16 +187,16 @@ fn every_key_stands_in_the_shipped_file() {
     for (header, keys) in tables {
         let lines = section(header);
         assert!(!lines.is_empty(), "{header} stands in broker.toml");
-        for key in keys.iter().filter(|key| **key != "tls") {
+        for key in keys.iter().filter(|key| !["tls", "rule"].contains(key)) {
             let stands = lines.iter().any(|line| {
                 line.trim_start_matches("# ").strip_prefix(key).is_some_and(|rest| rest.starts_with(" = "))
             });
             assert!(stands, "{key} stands in {header} of broker.toml");
         }
     }
-    assert_eq!(RawTransactions::KEYS, ["rule"]);
+    assert_eq!(RawAcl::KEYS, ["rule"]);
     for key in RawConfig::KEYS {
-        let begins = |header: &str| header.trim_start_matches('[').starts_with(key);
+        let begins = |header: &str| header.trim_start_matches(['#', ' ', '[']).starts_with(key);
         assert!(tables.iter().any(|(header, _)| begins(header)), "[{key}] is looked at above");
     }
 }
@@ -206,6 +218,9 @@ fn what_is_written_is_what_runs() {
     assert_eq!(config.storage.durability, Durability::Os);
     assert_eq!((config.storage.queue_max, config.storage.batch_max), (11, 5));
     assert_eq!((config.session.inflight_max, config.session.keep_alive_max_s), (1, 0));
+    assert_eq!((config.session.topic_alias_max, config.session.queue_messages_max), (0, 9));
+    assert_eq!((config.transactions.will_delay_s, config.sys.interval), (0, None));
+    assert_ne!(config.access, quorate_domain::AccessRules::default());
     assert_eq!(config.rules.0[0].initiator.len(), 2);
     assert_eq!((config.lanes.count, config.lanes.movement), (2, Movement::Channels));
     assert_eq!(config.drain.limit, Duration::from_millis(250));
@@ -292,93 +307,4 @@ fn a_file_that_cannot_be_read_is_named() {
     let error = Config::load(Path::new("/nowhere/broker.toml")).expect_err("no such file");
     let text = error.to_string();
     assert!(text.starts_with("/nowhere/broker.toml: 1 problem\n"), "{text}");
-}
-
-#[test]
-fn a_listener_that_is_named_dangerous_is_accepted_on_loopback() {
-    for (kind, framing) in [("tcp", Framing::Stream), ("ws", Framing::WebSocket { origins: Vec::new() })] {
-        for address in ["127.0.0.1:1883", "[::1]:1883"] {
-            let text = with_listener(&format!("kind = \"{kind}\"\naddress = \"{address}\"\n{DANGER}"), "");
-            let config = parse(&text).expect("accepted");
-            assert_eq!(config.listeners[0].framing, framing);
-            let Encryption::DangerPlaintext(danger) = &config.listeners[0].encryption else { panic!("not dangerous") };
-            assert_eq!(danger.address(), config.listeners[0].address);
-            assert_eq!(config.identities(), Identities::DangerAnonymous);
-        }
-    }
-    assert_eq!(parse(SHIPPED).expect("accepted").identities(), Identities::Certificates);
-}
-
-#[test]
-fn a_listener_without_tls_must_be_named_dangerous_twice() {
-    let text = with_listener("kind = \"tcp\"\naddress = \"127.0.0.1:1883\"", "");
-    assert_eq!(
-        problems(&text),
-        [
-            "line 3: listener[0].danger_plaintext: a \"tcp\" listener is not encrypted: it needs danger_plaintext = true, \
-             and is for tests only",
-            "line 3: listener[0].danger_anonymous: a \"tcp\" listener believes every client who it says it is: it needs \
-             danger_anonymous = true, and is for tests only",
-        ]
-    );
-    let half = "kind = \"ws\"\naddress = \"127.0.0.1:1883\"\ndanger_plaintext = true\ndanger_anonymous = false";
-    let found = problems(&with_listener(half, ""));
-    assert_eq!(found.len(), 1, "{found:#?}");
-    assert!(found[0].starts_with("line 6: listener[0].danger_anonymous: "), "{found:#?}");
-}
-
-#[test]
-fn a_dangerous_listener_that_others_could_reach_is_refused() {
-    for address in ["0.0.0.0:1883", "[::]:1883", "192.168.1.7:1883"] {
-        let found = problems(&with_listener(&format!("kind = \"tcp\"\naddress = \"{address}\"\n{DANGER}"), ""));
-        assert_eq!(found.len(), 1, "{found:#?}");
-        assert!(found[0].starts_with("line 4: listener[0].address: "), "{found:#?}");
-        assert!(found[0].contains("loopback"), "{found:#?}");
-    }
-}
-
-#[test]
-fn beside_a_dangerous_listener_nobody_is_proved() {
-    let dangerous = format!("kind = \"tcp\"\naddress = \"127.0.0.1:1883\"\n{DANGER}");
-    let api = format!("[api]\naddress = \"127.0.0.1:8884\"\n{}", TLS.replace("listener", "api"));
-    let found = problems(&with_listener(&dangerous, &api));
-    assert_eq!(
-        found,
-        ["line 7: api: an API beside listener[0], which is dangerous: a broker proves all its parties or none"]
-    );
-    for kind in ["tls", "wss"] {
-        let beside = format!("[[listener]]\nname = \"other\"\nkind = \"{kind}\"\naddress = \"0.0.0.0:8883\"\n{TLS}");
-        let found = problems(&with_listener(&dangerous, &beside));
-        let told = format!(
-            "line 9: listener[1].kind: a \"{kind}\" listener beside listener[0], which is dangerous: a broker proves all \
-             its parties or none"
-        );
-        assert_eq!(found, [told]);
-    }
-    let beside = format!("[[listener]]\nname = \"other\"\nkind = \"ws\"\naddress = \"127.0.0.1:1884\"\n{DANGER}");
-    assert_eq!(parse(&with_listener(&dangerous, &beside)).expect("accepted").listeners.len(), 2);
-}
-
-#[test]
-fn what_belongs_to_another_kind_of_listener_is_refused() {
-    let found =
-        problems(&with_listener(&format!("kind = \"tls\"\naddress = \"0.0.0.0:8883\"\norigins = []\n{DANGER}"), TLS));
-    let keys = ["line 5: listener[0].origins: ", "line 6: listener[0].danger_p", "line 7: listener[0].danger_a"];
-    assert_eq!(found.len(), keys.len(), "{found:#?}");
-    assert!(found.iter().zip(keys).all(|(problem, key)| problem.starts_with(key)), "{found:#?}");
-
-    let tcp = format!("kind = \"tcp\"\naddress = \"127.0.0.1:1\"\nhandshake_timeout_ms = 500\n{DANGER}");
-    let found = problems(&with_listener(&tcp, TLS));
-    let keys = ["line 5: listener[0].handshake_timeout_ms: ", "line 8: listener[0].tls: "];
-    assert_eq!(found.len(), keys.len(), "{found:#?}");
-    assert!(found.iter().zip(keys).all(|(problem, key)| problem.starts_with(key)), "{found:#?}");
-}
-
-#[test]
-fn an_origin_that_no_browser_sends_is_refused() {
-    let listener =
-        "kind = \"wss\"\naddress = \"0.0.0.0:1\"\norigins = [\"https://app.example/\", \"https://ok.example\"]";
-    let found = problems(&with_listener(listener, TLS));
-    assert_eq!(found.len(), 1, "{found:#?}");
-    assert!(found[0].starts_with("line 5: listener[0].origins: \"https://app.example/\": "), "{found:#?}");
 }

@@ -86,7 +86,9 @@ impl Rest {
         self.session.handle_connection_lost(unix_now());
         while let Some(effect) = self.session.poll_effect() {
             match effect {
-                Effect::Save(record) => self.dealings.save(record),
+                Effect::DiscardWill => self.dealings.discard_will(),
+                Effect::LeaveWill { delay } => leave_will(&mut self.dealings, delay, &self.shared),
+                Effect::Save { record, replay } => self.dealings.save(record, replay),
                 Effect::SaveCursors(moves) => self.dealings.save_cursors(moves),
                 Effect::Remove => self.dealings.remove(),
                 other => tracing::error!(effect = kind(&other), "an effect that no connection is left for"),
@@ -105,19 +107,33 @@ impl Rest {
     }
 }
 
+/// Leaves a will to be said. Not while the broker drains: what ends its clients' connections then is the broker, and
+/// they come back to the next one, which finds the wills in the store.
+pub(super) fn leave_will(dealings: &mut Dealings, delay: Duration, shared: &Shared) {
+    if !shared.draining.has_begun() {
+        shared.metrics.wills_left.inc();
+        dealings.leave_will(delay, &shared.wills);
+    }
+}
+
 /// An effect without what it carries: payloads are never logged.
 fn kind(effect: &Effect) -> &'static str {
     match effect {
         Effect::Send(_) => "Send",
         Effect::Append { .. } => "Append",
+        Effect::Publish { .. } => "Publish",
         Effect::LookUp { .. } => "LookUp",
         Effect::ReadStandings => "ReadStandings",
         Effect::ReadLog { .. } => "ReadLog",
         Effect::ReadState { .. } => "ReadState",
-        Effect::Save(_) => "Save",
+        Effect::ReadQueue { .. } => "ReadQueue",
+        Effect::Save { .. } => "Save",
         Effect::Release(_) => "Release",
         Effect::Hold(_) => "Hold",
         Effect::SaveCursors(_) => "SaveCursors",
+        Effect::LeftOut { .. } => "LeftOut",
+        Effect::DiscardWill => "DiscardWill",
+        Effect::LeaveWill { .. } => "LeaveWill",
         Effect::Remove => "Remove",
         Effect::Close(_) => "Close",
     }

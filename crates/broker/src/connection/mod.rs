@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backbone::Backbone;
+use quorate_domain::AccessRules;
 use quorate_identity::{DangerAnonymous, Identification};
 use quorate_session::Limits;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,10 +34,15 @@ use crate::config::Framing;
 use crate::draining::Draining;
 use crate::live::{LiveSessions, PartyRoom};
 use crate::metrics::{Metrics, RefusedAt};
+use crate::wills::Wills;
 
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) backbone: Backbone,
+    /// Who may use ordinary topics.
+    pub(crate) access: Arc<AccessRules>,
+    /// Where wills wait.
+    pub(crate) wills: Arc<Wills>,
     pub(crate) live: Arc<LiveSessions>,
     pub(crate) metrics: Metrics,
     /// Tells when the broker drains.

@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_backbone::Start;
-use quorate_domain::{Author, PartyIdError, SessionKey};
+use quorate_backbone::{Start, StoreError};
+use quorate_domain::{Author, SessionKey};
 use quorate_identity::Identification;
 use quorate_session::{Handshake, Hello, Rejected};
-use quorate_wire::{ConnAck, ConnAckProperties, DecodeError, Decoder, Packet, ReasonCode, Version};
+use quorate_wire::{DecodeError, Decoder, Packet, ReasonCode};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -18,6 +18,7 @@ use super::running::{Connection, Parts};
 use super::socket::{Reading, Socket, SocketEvent};
 use super::{Shared, Terms};
 use crate::clock::unix_now;
+use crate::effects::log_not_discarded;
 use crate::live::{Predecessor, Seat};
 use crate::metrics::RefusedAt;
 
@@ -69,7 +70,7 @@ where
             return None;
         }
     };
-    let (author, hello) = match greet(packet, &identification, terms) {
+    let (author, hello) = match greet(packet, &identification, terms, &shared) {
         Ok(greeted) => greeted,
         Err(rejected) => return refuse(socket, rejected, &shared).await,
     };
@@ -77,6 +78,9 @@ where
         tracing::Span::current().record("party", display(&author.party));
     }
     tracing::Span::current().record("client_id", debug(&hello.key().client_id));
+    if let Err(CannotServe { code, reason }) = check_will(&hello, &shared).await {
+        return refuse(socket, hello.reject(code, reason), &shared).await;
+    }
     let (seat, predecessor) = match shared.live.take_seat(hello.key(), terms.party_room).await {
         Ok(taken) => taken,
         // In 3.x the code becomes "server unavailable" (MQTT3.1.1 3.2.2.3).
@@ -124,32 +128,43 @@ where
 }
 
 /// Who speaks, and what they want, if the first packet is a CONNECT that may be accepted.
-fn greet(packet: Packet, identification: &Identification, terms: &Terms) -> Result<(Author, Hello), Rejected> {
-    let author = identify(&packet, identification)?;
-    let hello = Handshake::new(terms.limits.clone()).handle_packet(packet, author.clone(), fallback_client_id())?;
+fn greet(
+    packet: Packet,
+    identification: &Identification,
+    terms: &Terms,
+    shared: &Shared,
+) -> Result<(Author, Hello), Rejected> {
+    let fallback = fallback_client_id();
+    let author = identify(&packet, identification, &fallback);
+    let handshake = Handshake::new(terms.limits.clone(), Arc::clone(&shared.access));
+    let hello = handshake.handle_packet(packet, author.clone(), fallback)?;
     Ok((author, hello))
 }
 
-/// Who speaks. Where nothing else tells it, the client identifier must be a party's name.
-fn identify(packet: &Packet, identification: &Identification) -> Result<Author, Rejected> {
-    let client_id = if let Packet::Connect(connect) = packet { connect.client_id.as_ref() } else { "" };
-    identification.author(client_id).map_err(|error| match packet {
-        Packet::Connect(connect) => names_no_party(connect.version, &error),
-        _ => Rejected {
-            answer: None,
-            version: Version::V5,
-            code: ReasonCode::ProtocolError,
-            reason: "the first packet is not a CONNECT (MQTT5 3.1.0-1)".to_owned(),
-        },
-    })
+/// Who speaks. Where nothing but the client identifier tells it, a client that leaves the identifier to the broker is
+/// known by the one that it gets. Whether such a client, or such a packet, is accepted is the handshake's matter.
+fn identify(packet: &Packet, identification: &Identification, fallback_client_id: &str) -> Author {
+    match packet {
+        Packet::Connect(connect) if !connect.client_id.is_empty() => identification.author(&connect.client_id),
+        _ => identification.author(fallback_client_id),
+    }
 }
 
-fn names_no_party(version: Version, error: &PartyIdError) -> Rejected {
-    let code = ReasonCode::ClientIdentifierNotValid;
-    let reason = format!("here the client identifier names the party: {error}");
-    let properties = ConnAckProperties { reason_string: Some(reason.clone().into()), ..ConnAckProperties::default() };
-    let answer = Packet::ConnAck(Box::new(ConnAck { session_present: false, reason_code: code, properties }));
-    Rejected { answer: Some(answer), version, code, reason }
+/// A will under `tx/` is taken where its transaction lists the author, before anything of an older connection is
+/// touched. A transaction that is unknown and one that is foreign look the same.
+async fn check_will(hello: &Hello, shared: &Shared) -> Result<(), CannotServe> {
+    let Some(tx) = hello.will_transaction() else { return Ok(()) };
+    let transaction = shared.backbone.registry.transaction(tx).await.map_err(|error| storage_fault(&error))?;
+    match transaction {
+        Some(transaction) if transaction.charter.is_party(&hello.key().party) => Ok(()),
+        _ => Err(CannotServe { code: ReasonCode::NotAuthorized, reason: "the will is refused: not authorized" }),
+    }
+}
+
+/// Logs the fault, and says no more of it than a client may know.
+fn storage_fault(error: &StoreError) -> CannotServe {
+    tracing::warn!(%error, "the session cannot be served");
+    CannotServe { code: ReasonCode::ServerUnavailable, reason: "storage fault, retry later" }
 }
 
 /// What is said to a peer whose first packet is no CONNECT that can be understood: what the specification wants said
@@ -205,21 +220,25 @@ async fn begin(hello: &Hello, seat: &Seat, predecessor: Predecessor, shared: &Sh
     // Registered before anything is read: a message is either in what is read or in the mailbox.
     let mailbox = shared.backbone.fanout.mailbox(key);
     let start = if hello.starts_clean() { Start::Clean } else { Start::Resume };
-    let now = unix_now();
+    let (agreement, now) = (hello.agreement(), unix_now());
     let (taken, announced) = tokio::join!(
-        shared.backbone.sessions.take_over(key, start, hello.expiry(), now),
+        shared.backbone.sessions.take_over(key, start, &agreement, now),
         shared.backbone.presence.announce(key, now),
     );
     match (taken, announced) {
         (Ok(taken), Ok(())) => Ok(Taken { epoch: taken.epoch, stored: taken.stored, mailbox }),
-        (taken, announced) => {
+        (Ok(taken), Err(error)) => {
+            // A connection that is refused leaves no will.
+            if let Err(error) = shared.backbone.sessions.discard_will(key, taken.epoch).await {
+                log_not_discarded(&error);
+            }
+            Err(storage_fault(&error))
+        }
+        (Err(error), announced) => {
             if announced.is_ok() {
                 leave(key, shared).await;
             }
-            if let Some(error) = taken.err().or(announced.err()) {
-                tracing::warn!(%error, "the session cannot be served");
-            }
-            Err(CannotServe { code: ReasonCode::ServerUnavailable, reason: "storage fault, retry later" })
+            Err(storage_fault(&error))
         }
     }
 }

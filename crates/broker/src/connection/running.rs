@@ -18,12 +18,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
-use super::ending::{Ending, Rest};
+use super::ending::{Ending, Rest, leave_will};
 use super::opening::Taken;
 use super::socket::{Reading, Socket, SocketEvent, WRITE_STALL_LIMIT};
 use crate::clock::unix_now;
 use crate::draining::Draining;
-use crate::effects::{Accepted, Answer, Dealings, log_not_stored};
+use crate::effects::{Accepted, Answer, Dealings, log_not_discarded, log_not_stored};
 use crate::live::Seat;
 use crate::metrics::Held;
 
@@ -89,14 +89,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (key, version) = (hello.key().clone(), hello.version());
         let (completed, completions) = mpsc::channel(limits.pending_publishes_max());
         let dealings = Dealings::new(shared.backbone.clone(), author, key.clone(), taken.epoch, completed);
+        let origin = Instant::now();
         tracing::info!(version = ?version, resumed = taken.stored.is_some(), "connected");
         Self {
             socket,
             decoder,
             version,
-            session: hello.accept(taken.stored, Duration::ZERO),
-            origin: Instant::now(),
-            deadlines_from: Instant::now(),
+            session: hello.accept(taken.stored, Duration::ZERO, unix_now()),
+            origin,
+            deadlines_from: origin,
             send_room: SendRoom::Open,
             mailbox: taken.mailbox,
             dealings,
@@ -162,6 +163,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match self.socket.decode(&mut self.decoder)? {
                 Some(packet) => {
                     self.shared.metrics.packets_received.inc();
+                    if matches!(packet, Packet::Publish(_)) {
+                        self.shared.metrics.publishes_received.inc();
+                    }
                     self.session.handle_packet(packet, self.origin.elapsed());
                 }
                 None if self.socket.has_ended() => return Err(Ending::Ended),
@@ -185,16 +189,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Effect::Append { token, topic, payload, qos, receipt, properties } => {
                 self.dealings.append(token, Accepted { topic, payload, qos, receipt, properties });
             }
+            Effect::Publish { token, topic, payload, qos, retain, receipt, properties } => {
+                self.shared.metrics.ordinary_publishes.inc();
+                self.dealings.publish(token, retain, Accepted { topic, payload, qos, receipt, properties });
+            }
             Effect::LookUp { scopes } => self.dealings.look_up(scopes),
             Effect::ReadStandings => self.dealings.read_standings(),
             Effect::ReadLog { tx, after, messages_max, bytes_max } => {
                 self.dealings.read_log(tx, after, ReadLimit { messages: messages_max, bytes: bytes_max });
             }
             Effect::ReadState { tx } => self.dealings.read_state(tx),
-            Effect::Save(record) => self.dealings.save(record),
+            Effect::ReadQueue { after, messages_max, bytes_max } => {
+                self.dealings.read_queue(after, ReadLimit { messages: messages_max, bytes: bytes_max });
+            }
+            Effect::Save { record, replay } => self.dealings.save(record, replay),
             Effect::Hold(records) => self.dealings.hold(records),
             Effect::Release(packet_ids) => self.dealings.release(packet_ids),
             Effect::SaveCursors(moves) => self.dealings.save_cursors(moves),
+            Effect::LeftOut { topic } => self.left_out(&topic),
+            Effect::DiscardWill => self.dealings.discard_will(),
+            Effect::LeaveWill { delay } => leave_will(&mut self.dealings, delay, &self.shared),
             Effect::Remove => self.dealings.remove(),
             Effect::Close(cause) => return Err(Ending::Closed(cause)),
         }
@@ -204,9 +218,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn send(&mut self, packet: &Packet) -> Result<(), Ending> {
         let bytes = self.socket.send(packet, self.version)?;
         self.shared.metrics.packets_sent.inc();
+        if matches!(packet, Packet::Publish(_)) {
+            self.shared.metrics.publishes_sent.inc();
+        }
         self.shared.metrics.bytes_sent.inc_by(bytes as u64);
         self.update_send_room();
         Ok(())
+    }
+
+    fn left_out(&self, topic: &str) {
+        self.shared.metrics.deliveries_left_out.inc();
+        tracing::debug!(topic, "a delivery was left out");
     }
 
     fn update_send_room(&mut self) {
@@ -249,6 +271,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn handle(&mut self, event: Event) -> Result<(), Ending> {
+        self.session.tick(self.origin.elapsed());
         match event {
             Event::Socket(event) => self.handle_socket(event?),
             Event::Delivery(delivery) => self.handle_deliveries(delivery),
@@ -309,11 +332,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Answer::Standings(result) => self.session.handle_standings(result),
             Answer::LogPage { tx, result } => self.session.handle_log_page(&tx, result),
             Answer::State { tx, result } => self.session.handle_state(&tx, result),
+            Answer::QueuePage(result) => self.session.handle_queue_page(result),
             // Another broker took the session over; there the client is connected now.
             Answer::Saved(Err(SaveError::Superseded))
             | Answer::Held(Err(SaveError::Superseded))
             | Answer::Released(Err(SaveError::Superseded))
             | Answer::CursorsNotStored(SaveError::Superseded)
+            | Answer::WillNotDiscarded(SaveError::Superseded)
             | Answer::NotStored(SaveError::Superseded) => self.session.handle_take_over(),
             Answer::Saved(result) => self.session.handle_saved(result.map_err(not_kept)),
             Answer::Held(result) => self.session.handle_held(result.map_err(not_kept)),
@@ -322,6 +347,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 log_not_stored(&error);
                 self.session.handle_cursors_lost();
             }
+            Answer::WillNotDiscarded(error) => log_not_discarded(&error),
             Answer::NotStored(error) => log_not_stored(&error),
         }
     }

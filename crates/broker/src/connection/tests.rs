@@ -4,8 +4,7 @@ use std::io;
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use quorate_backbone::memory::memory_backbone;
-use quorate_domain::{CreationRules, PartyId, TransactionRule};
+use quorate_domain::PartyId;
 use quorate_identity::authority::Authority;
 use quorate_identity::{DangerAnonymous, Peer, peer_of_chain};
 use quorate_wire::{
@@ -22,9 +21,13 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use super::running::OUT_BYTES_MAX;
 use super::socket::WRITE_STALL_LIMIT;
 use super::*;
+use crate::fixtures::{backbone, open_access};
 use crate::live::ListenerNumber;
 
+mod clauses;
+mod ordinary;
 mod parties;
+mod wills;
 
 /// What the pipe holds in each direction: less than one large message.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -58,11 +61,15 @@ struct Client {
 
 impl Stage {
     fn new() -> Self {
-        let everybody: Vec<quorate_domain::CnPattern> = vec!["*".parse().unwrap()];
-        let rules = CreationRules(vec![TransactionRule { initiator: everybody.clone(), may_invite: everybody }]);
+        Self::where_topics_are(open_access())
+    }
+
+    fn where_topics_are(access: Arc<AccessRules>) -> Self {
         let (drain, draining) = watch::channel(false);
         let shared = Shared {
-            backbone: memory_backbone(rules),
+            backbone: backbone(Arc::clone(&access)),
+            access,
+            wills: Arc::default(),
             live: Arc::default(),
             metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
             draining: Draining::new(draining),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quorate_backbone::Backbone;
 use quorate_backbone::memory::memory_backbone;
+use quorate_backbone::{Backbone, TopicRules};
 use quorate_broker::{Broker, Config};
 use quorate_identity::authority::Authority;
 use quorate_wire::{
@@ -33,6 +33,14 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 
 const DAYS: u32 = 30;
 
+/// The certificates of a listener.
+const TLS: &str = r#"
+[listener.tls]
+certificate = "broker.pem"
+key = "broker.key.pem"
+client_ca = "ca.pem"
+"#;
+
 /// A running broker.
 pub struct TestBroker {
     pub address: SocketAddr,
@@ -47,16 +55,20 @@ pub struct TestBroker {
 impl TestBroker {
     /// Starts one; `listener` is more TOML for its `[[listener]]`.
     pub async fn start(listener: &str) -> TestBroker {
-        let tls = "[listener.tls]\ncertificate = \"broker.pem\"\nkey = \"broker.key.pem\"\nclient_ca = \"ca.pem\"";
-        TestBroker::start_with(&format!("{listener}\n{tls}")).await
+        TestBroker::start_with(&format!("{listener}\n{TLS}"), "").await
+    }
+
+    /// Starts one with more TOML after the tables that all have.
+    pub async fn start_with_tables(tables: &str) -> TestBroker {
+        TestBroker::start_with(TLS, tables).await
     }
 
     /// Starts one that believes every client.
     pub async fn start_danger(listener: &str) -> TestBroker {
-        TestBroker::start_with(&format!("{listener}\ndanger_plaintext = true\ndanger_anonymous = true")).await
+        TestBroker::start_with(&format!("{listener}\ndanger_plaintext = true\ndanger_anonymous = true"), "").await
     }
 
-    async fn start_with(listener: &str) -> TestBroker {
+    async fn start_with(listener: &str, tables: &str) -> TestBroker {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::create(folder.path()).unwrap();
         let names = ["localhost".to_owned()];
@@ -64,10 +76,14 @@ impl TestBroker {
         let text = format!(
             "[[listener]]\nname = \"test\"\naddress = \"127.0.0.1:0\"\n{listener}\n\
              [storage]\npath = \"unused\"\n[drain]\nlimit_ms = 10000\n\
-             [[transactions.rule]]\ninitiator = [\"*\"]\nmay_invite = [\"*\"]\n"
+             [[transactions.rule]]\ninitiator = [\"*\"]\nmay_invite = [\"*\"]\n{tables}\n"
         );
         let config = Config::parse(&text, folder.path()).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let backbone = memory_backbone(config.rules.clone());
+        let topics = TopicRules {
+            access: Arc::new(config.access.clone()),
+            queue_messages_max: config.session.queue_messages_max as u64,
+        };
+        let backbone = memory_backbone(config.rules.clone(), topics);
         let metrics = prometheus::Registry::new();
         let broker = Broker::bind(config, backbone.clone(), metrics.clone()).await.unwrap();
         let address = broker.listener_addresses()[0];

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use quorate_backbone::memory::memory_backbone;
+use quorate_backbone::TopicRules;
 use quorate_backbone::{Append, Appended, Backbone, Health, TransactionLog};
 use quorate_domain::{
     Author, CreationRules, MessageProperties, PartyId, Qos, Refusal, SessionKey, Sha256, TransactionRule, UnixMs,
@@ -106,16 +107,16 @@ pub fn rules() -> CreationRules {
 
 impl Desk {
     pub fn open() -> Desk {
-        Desk::over(memory_backbone(rules()))
+        Desk::over(memory_backbone(rules(), TopicRules::default()))
     }
 
     /// The same with another log, to make it fail.
     pub fn with_log(log: impl TransactionLog + 'static) -> Desk {
-        Desk::over(Backbone { log: Arc::new(log), ..memory_backbone(rules()) })
+        Desk::over(Backbone { log: Arc::new(log), ..memory_backbone(rules(), TopicRules::default()) })
     }
 
     pub fn with_health(health: impl Health + 'static) -> Desk {
-        Desk::over(Backbone { health: Arc::new(health), ..memory_backbone(rules()) })
+        Desk::over(Backbone { health: Arc::new(health), ..memory_backbone(rules(), TopicRules::default()) })
     }
 
     fn over(backbone: Backbone) -> Desk {

@@ -7,7 +7,7 @@ const QOS_2: QoS = QoS::ExactlyOnce;
 
 fn item(seq: u64) -> Item {
     let tx: TxId = "01JD3W8QK7V9N2M4X6Z8B0C1D3".parse().unwrap();
-    Item { topic: format!("tx/{tx}/result/alice"), tx, seq: Seq(seq), way: Way::Cursor }
+    Item { topic: format!("tx/{tx}/result/alice"), log: LogName::Tx(tx), seq: Seq(seq), way: Way::Cursor }
 }
 
 fn id(value: u16) -> PacketId {
@@ -158,4 +158,14 @@ fn what_will_not_be_sent_again_is_given_up_and_at_qos_2_released() {
     assert_eq!((after.give_up(|_| true), after.past(&item(7))), (vec![], Past::None));
     assert!(after.released(held).is_some() && after.complete(held));
     assert_eq!(after.settle(|_| true), [(held, item(7))]);
+}
+
+#[test]
+fn an_identifier_that_came_to_name_a_delivery_at_qos_2_names_nothing_else() {
+    let record = |seq| record_of(id(1), &item(seq)).unwrap();
+    let inflight = InflightRecord { delivery: record(9), step: InflightStep::Released };
+    let mut window = Window::new(4, &[record(7)], &[inflight]);
+    assert_eq!((window.past(&item(7)), window.past(&item(9))), (Past::None, Past::Received));
+    let admission = window.admit(item(7), QoS::AtLeastOnce).unwrap();
+    assert!(admission.packet_id != id(1) && !admission.dup);
 }

@@ -1,8 +1,15 @@
-//! Sessions in virtual time: the rules of one connection (what is said: `protocol`; what is heard: `hearing`; QoS 2:
-//! `exactly_once`), and random schedules over many (`schedules`).
+//! Sessions in virtual time: the rules of one connection (what is said: `protocol`; what is heard of transactions: `hearing`, of ordinary
+//! topics: `ordinary`; QoS 2: `exactly_once`; `aliases`, `wills`), what the specifications say
+//! beside them (`clauses`, `deliveries`, `before_5`), and random schedules over many (`schedules`).
 
+mod aliases;
+mod before_5;
+mod clauses;
+mod deliveries;
 mod exactly_once;
 mod hearing;
+mod ordinary;
 mod protocol;
 mod schedules;
+mod wills;
 mod world;

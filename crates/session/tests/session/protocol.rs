@@ -235,14 +235,6 @@ fn a_session_that_ends_with_its_connection_is_removed() {
 
 #[test]
 fn connects_that_cannot_be_served_are_told_why() {
-    let will = Will {
-        topic: "x".into(),
-        payload: "x".into(),
-        qos: QoS::AtMostOnce,
-        retain: false,
-        delay_interval_s: None,
-        properties: PublishProperties::default(),
-    };
     let authenticated =
         ConnectProperties { authentication_method: Some("SCRAM".into()), ..ConnectProperties::default() };
     let cases = [
@@ -252,7 +244,6 @@ fn connects_that_cannot_be_served_are_told_why() {
             Connect { client_id: "".into(), version: Version::V3_1_1, ..connect(false, 0) },
             ReasonCode::ClientIdentifierNotValid,
         ),
-        (Connect { will: Some(will), ..connect(true, 0) }, ReasonCode::ImplementationSpecificError),
     ];
     for (connect, code) in cases {
         let rejected = Endpoint::new("alice").connect_with(connect, limits()).unwrap_err();

@@ -38,6 +38,8 @@ struct Play {
     dropped: Vec<bool>,
     /// What was published over MQTT, each with a payload of its own.
     published: Vec<(String, QoS)>,
+    /// What was routed to the queue of each, in order, each with a payload of its own.
+    routed: Vec<Vec<(String, Qos)>>,
 }
 
 impl Play {
@@ -45,6 +47,7 @@ impl Play {
         let endpoints: Vec<_> = ["alice", "bob", "carol"].map(Endpoint::new).into();
         let held = endpoints.iter().map(|_| BTreeMap::new()).collect();
         let dropped = vec![false; endpoints.len()];
+        let routed = endpoints.iter().map(|_| Vec::new()).collect();
         let mut play = Self {
             rng: StdRng::seed_from_u64(seed),
             logs: Logs::default(),
@@ -54,6 +57,7 @@ impl Play {
             next_round: 0,
             dropped,
             published: Vec::new(),
+            routed,
         };
         play.logs.create(1, &["alice", "bob", "carol"].map(party));
         play
@@ -63,7 +67,8 @@ impl Play {
         let who = self.rng.gen_range(0..self.endpoints.len());
         let connected = self.endpoints[who].session.is_some();
         match self.rng.gen_range(0..100) {
-            0..=14 => self.say(),
+            0..=10 => self.say(),
+            11..=14 => self.route(who),
             15..=24 if connected => self.publish(who),
             25..=26 if self.logs.0.len() < 5 => self.create(),
             27..=34 if !connected => self.connect(who),
@@ -112,6 +117,26 @@ impl Play {
         let qos = *[Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce].choose(&mut self.rng).unwrap();
         let seq = self.logs.append_at(qos, &tx, &from, place, "said".into());
         self.spread(&tx, seq);
+    }
+
+    /// A message of an ordinary topic reaches the queue of a session, and most of the time its live copy arrives.
+    fn route(&mut self, who: usize) {
+        if self.endpoints[who].stored.record.is_none() {
+            return;
+        }
+        self.next_round += 1;
+        let qos = if self.rng.gen_bool(0.6) { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
+        let payload = format!("routed {}", self.next_round);
+        let copy = self.endpoints[who].route(qos, "news", &payload);
+        self.routed[who].push((payload, qos));
+        if self.endpoints[who].session.is_none() {
+            return;
+        }
+        if self.rng.gen_bool(0.2) {
+            self.dropped[who] = true;
+        } else {
+            self.endpoints[who].input(|session, _| session.handle_delivery(copy));
+        }
     }
 
     /// A client says something over MQTT, and says it again until it knows that it was taken.
@@ -264,6 +289,7 @@ impl Play {
             }
         }
         self.check_published();
+        self.check_routed();
     }
 
     /// What came more than once of what was published at QoS 2.
@@ -273,6 +299,22 @@ impl Play {
             records.filter(|record| record.message.qos == Qos::ExactlyOnce).map(|record| record.message.seq).collect();
         let mut seen = BTreeSet::new();
         heard.iter().copied().filter(|seq| exact.contains(seq) && !seen.insert(*seq)).collect()
+    }
+
+    /// What was routed came in order; at QoS 2 it came once; nothing stays in a queue.
+    fn check_routed(&self) {
+        for (endpoint, routed) in self.endpoints.iter().zip(&self.routed) {
+            let heard = endpoint.payloads();
+            let mut seen = BTreeSet::new();
+            let first: Vec<&String> = heard.iter().filter(|payload| seen.insert(*payload)).collect();
+            let expected: Vec<&String> = routed.iter().map(|(payload, _)| payload).collect();
+            assert_eq!(first, expected, "{}", endpoint.party);
+            for (payload, qos) in routed {
+                let times = heard.iter().filter(|heard| *heard == payload).count();
+                assert!(times == 1 || *qos == Qos::AtLeastOnce, "{payload} came {times} times");
+            }
+            assert_eq!(endpoint.queue.waiting(&endpoint.stored.dequeued), 0, "{}", endpoint.party);
+        }
     }
 
     fn check_published(&self) {

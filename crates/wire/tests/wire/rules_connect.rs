@@ -186,6 +186,14 @@ fn a_long_client_identifier_is_read() {
 }
 
 #[test]
+fn a_client_identifier_is_text() {
+    for version in VERSIONS {
+        Peer::NewClient.malformed(&connect_with(version, CLEAN, b"", b"\xFF", b""), "MQTT5 1.5.4-1");
+        Peer::NewClient.malformed(&connect_with(version, CLEAN, b"", b"c\0", b""), "MQTT5 1.5.4-2");
+    }
+}
+
+#[test]
 fn nothing_follows_the_last_field() {
     for version in VERSIONS {
         let error = Peer::NewClient.malformed(&connect(version, CLEAN, b"\0"), "MQTT5 2.1.4");

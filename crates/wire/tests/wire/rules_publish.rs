@@ -125,6 +125,15 @@ fn publish_properties_have_their_values_and_come_once() {
 }
 
 #[test]
+fn texts_in_properties_are_well_formed() {
+    for identifier in [0x08, 0x03] {
+        let client = Peer::Client(Version::V5);
+        client.malformed(&with(&[identifier, 0, 2, b'a', 0xFF]), "MQTT5 1.5.4-1");
+        client.malformed(&with(&[identifier, 0, 2, b'a', 0]), "MQTT5 1.5.4-2");
+    }
+}
+
+#[test]
 fn subscription_identifiers_come_from_the_server_and_may_be_several() {
     let bytes = with(b"\x0B\x01\x0B\xFF\xFF\xFF\x7F\x0B\x01");
     let read = accepted(Peer::Server(Version::V5), &bytes);

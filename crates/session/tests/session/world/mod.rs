@@ -3,8 +3,10 @@
 
 mod client;
 mod logs;
+mod queue;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use quorate_wire::*;
 
 use client::Client;
 pub use logs::Logs;
+pub use queue::{everything_open, manner, message};
 
 pub fn party(name: &str) -> PartyId {
     PartyId::new(name).unwrap()
@@ -30,6 +33,8 @@ pub struct Stored {
     pub cursors: BTreeMap<TxId, Seq>,
     pub receipts: BTreeMap<u16, Seq>,
     pub inflight: BTreeMap<u16, InflightRecord>,
+    /// What of the queue is done with.
+    pub dequeued: BTreeSet<Seq>,
 }
 
 impl Stored {
@@ -53,6 +58,7 @@ impl Stored {
             record.move_backfills(&moves.backfills);
         }
         self.inflight.retain(|packet_id, _| !moves.settled.contains(packet_id));
+        self.dequeued.extend(moves.dequeued);
     }
 }
 
@@ -60,6 +66,11 @@ impl Stored {
 #[derive(Debug, Clone)]
 pub struct Heard {
     pub topic: String,
+    pub payload: Bytes,
+    pub qos: QoS,
+    pub retain: bool,
+    pub expiry_s: Option<u32>,
+    /// Of a message of a log; else zero.
     pub seq: Seq,
     pub dup: bool,
     pub packet_id: Option<PacketId>,
@@ -77,11 +88,18 @@ pub enum Call {
         messages_max: usize,
     },
     State(TxId),
+    Queue {
+        after: Seq,
+        messages_max: usize,
+    },
     /// These three are durable, with all that was written before, once they are answered.
     Save(Write),
     Hold(Write),
     Release(Write),
     Append {
+        token: u64,
+    },
+    Publish {
         token: u64,
     },
 }
@@ -111,6 +129,13 @@ pub struct Endpoint {
     pub client: Client,
     /// What the client is about to say.
     pub unacked: VecDeque<Packet>,
+    pub queue: queue::Queue,
+    pub access: Arc<AccessRules>,
+    pub wills: Vec<Effect>,
+    pub replays: Vec<String>,
+    pub left_out: Vec<String>,
+    /// What was let through to ordinary topics.
+    pub published: Vec<Effect>,
     pub appends: VecDeque<Appending>,
     pub calls: VecDeque<Call>,
     pub closed: Option<CloseCause>,
@@ -162,6 +187,12 @@ impl Endpoint {
             heard: Vec::new(),
             client: Client::default(),
             unacked: VecDeque::new(),
+            queue: queue::Queue::default(),
+            access: Arc::default(),
+            wills: Vec::new(),
+            replays: Vec::new(),
+            left_out: Vec::new(),
+            published: Vec::new(),
             appends: VecDeque::new(),
             calls: VecDeque::new(),
             closed: None,
@@ -172,22 +203,24 @@ impl Endpoint {
     /// Connects with this CONNECT over these limits, resuming what is stored unless it starts clean.
     pub fn connect_with(&mut self, connect: Connect, limits: Limits) -> Result<(), Rejected> {
         let author = Author { party: self.party.clone(), certificate: Sha256([7; 32]) };
-        let hello =
-            Handshake::new(limits).handle_packet(Packet::Connect(Box::new(connect)), author, "made-up".into())?;
+        let handshake = Handshake::new(limits, self.access.clone());
+        let hello = handshake.handle_packet(Packet::Connect(Box::new(connect)), author, "made-up".into())?;
         if hello.starts_clean() {
             self.stored = Stored::default();
         }
         let stored = self.stored.resume();
         if stored.is_none() {
             self.stored = Stored::default();
+            self.queue = queue::Queue::default();
             self.client = Client::default();
         }
-        if stored.is_some() || hello.expiry() != SessionExpiry::AtDisconnect {
+        let expiry = hello.agreement().expiry;
+        if stored.is_some() || expiry != SessionExpiry::AtDisconnect {
             let record = stored.as_ref().map(|stored| stored.record.clone()).unwrap_or_default();
-            self.stored.record = Some(SessionRecord { expiry: hello.expiry(), disconnected_at: None, ..record });
+            self.stored.record = Some(SessionRecord { expiry, disconnected_at: None, ..record });
         }
         self.durable_to(self.durable + self.before.len() as u64);
-        self.session = Some(hello.accept(stored, self.now));
+        self.session = Some(hello.accept(stored, self.now, self.clock()));
         self.closed = None;
         self.unacked = self.client.resends();
         self.run();
@@ -208,12 +241,18 @@ impl Endpoint {
         }
     }
 
+    /// The wall clock.
+    pub fn clock(&self) -> UnixMs {
+        UnixMs(1_700_000_000_000 + self.now.as_millis() as u64)
+    }
+
     pub fn session(&mut self) -> &mut Session {
         self.session.as_mut().expect("the endpoint is connected")
     }
 
     pub fn input(&mut self, act: impl FnOnce(&mut Session, Duration)) {
         let now = self.now;
+        self.session().tick(now);
         act(self.session(), now);
         self.run();
     }
@@ -238,7 +277,17 @@ impl Endpoint {
                     self.calls.push_back(Call::Log { tx, after, messages_max });
                 }
                 Effect::ReadState { tx } => self.calls.push_back(Call::State(tx)),
-                Effect::Save(record) => {
+                Effect::ReadQueue { after, messages_max, .. } => {
+                    self.calls.push_back(Call::Queue { after, messages_max });
+                }
+                Effect::Publish { token, .. } => {
+                    self.published.push(effect);
+                    self.calls.push_back(Call::Publish { token });
+                }
+                Effect::LeaveWill { .. } | Effect::DiscardWill => self.wills.push(effect),
+                Effect::LeftOut { topic } => self.left_out.push(topic),
+                Effect::Save { record, replay } => {
+                    self.replays.extend(replay);
                     let write = self.write(|stored| stored.record = Some(record));
                     self.calls.push_back(Call::Save(write));
                 }
@@ -269,10 +318,14 @@ impl Endpoint {
         if let Packet::Publish(publish) = &packet
             && answer.is_heard
         {
-            let seq = publish.properties.user_properties.iter().find(|(name, _)| name == "quorate-seq").unwrap();
+            let seq = publish.properties.user_properties.iter().find(|(name, _)| name == "quorate-seq");
             self.heard.push(Heard {
                 topic: publish.topic.to_string(),
-                seq: Seq(seq.1.parse().unwrap()),
+                payload: publish.payload.clone(),
+                qos: publish.qos,
+                retain: publish.retain,
+                expiry_s: publish.properties.message_expiry_interval_s,
+                seq: seq.map_or(Seq::ZERO, |(_, seq)| Seq(seq.parse().unwrap())),
                 dup: publish.dup,
                 packet_id: publish.packet_id,
                 identifiers: publish.properties.subscription_identifiers.clone(),
@@ -285,6 +338,10 @@ impl Endpoint {
     pub fn answer(&mut self, logs: &Logs) -> bool {
         let Some(call) = self.calls.pop_front() else { return false };
         let party = self.party.clone();
+        let page = match &call {
+            Call::Queue { after, messages_max } => self.queue.page(*after, *messages_max, &self.stored.dequeued),
+            _ => QueuePage::default(),
+        };
         if let Call::Save(write) | Call::Hold(write) | Call::Release(write) = call {
             self.durable_to(write);
         }
@@ -309,7 +366,8 @@ impl Endpoint {
             Call::Save(_) => session.handle_saved(Ok(())),
             Call::Hold(_) => session.handle_held(Ok(())),
             Call::Release(_) => session.handle_released(Ok(())),
-            Call::Append { token } => session.handle_committed(token, Ok(Seq(1))),
+            Call::Queue { .. } => session.handle_queue_page(Ok(page)),
+            Call::Append { token } | Call::Publish { token } => session.handle_committed(token, Ok(Seq(1))),
         });
         true
     }

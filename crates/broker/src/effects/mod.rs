@@ -1,37 +1,42 @@
 //! Carries out what a session asks of the backbone: appends, reads, saves, each without making the connection wait.
 //!
-//! Appends are submitted one after the other, since their order is the order of the log; so are the writes of the
-//! session's record and cursors. Reads run beside them. Nothing here decides anything: each answer goes back to the
-//! session. How much can wait here is bounded by the session: one read and one save at a time, and
-//! `Limits::pending_publishes_max` appends.
+//! Appends and publishes are submitted one after the other, since their order is the order of the log and of what is
+//! heard; so are the writes of the session's record and cursors, and what becomes of its will. Reads run beside them.
+//! Nothing here decides anything: each answer goes back to the session. How much can wait here is bounded by the session:
+//! one read and one save at a time, and `Limits::pending_publishes_max` appends and publishes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::future::{Future, pending};
+mod in_order;
+mod moves;
+mod reads;
+
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use quorate_backbone::{Append, Backbone, Completed, Completion, ReadLimit, Receipt, SaveError, StoreError};
+use quorate_backbone::{
+    Append, Backbone, Completed, Completion, Publication, ReadLimit, Receipt, SaveError, StoreError,
+};
 use quorate_domain::{
-    Author, BackfillMove, CursorMoves, InflightRecord, LogPage, MessageProperties, PartyId, Qos, Scope, Seq,
-    SessionKey, SessionRecord, Standing, TxId, TxTopic,
+    Author, CursorMoves, InflightRecord, LogPage, MessageProperties, PartyId, Qos, QueuePage, Scope, Seq, SessionKey,
+    SessionRecord, Standing, TxId, TxTopic,
 };
 use quorate_session::{Fault, LookedUp};
 use quorate_wire::PacketId;
 use tokio::sync::mpsc;
 
-/// Standings that one read of the registry gives.
-const STANDINGS_PAGE: usize = 256;
+use crate::wills::Wills;
+use in_order::InOrder;
+use moves::GatheredMoves;
+pub(crate) use reads::all_standings;
+use reads::{interim_state, look_up};
 
-/// Pages of standings that one session reads at most: a million transactions of one party. Beyond it the answer is a
-/// fault, since a part of them would be taken for all.
-const STANDINGS_PAGES_MAX: usize = 4_096;
-
-/// A publish that the session lets through to its log.
-pub(crate) struct Accepted {
-    pub(crate) topic: TxTopic,
+/// A publish that the session lets through: to a log, or to an ordinary topic.
+pub(crate) struct Accepted<T> {
+    pub(crate) topic: T,
     pub(crate) payload: Bytes,
     pub(crate) qos: Qos,
     pub(crate) receipt: Option<PacketId>,
@@ -41,7 +46,7 @@ pub(crate) struct Accepted {
 /// What the backbone answered.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// An append did not even reach the queue. (One that did is answered through the completion channel.)
+    /// An append or publish did not even reach the queue. (One that did is answered through the completion channel.)
     NotSubmitted {
         /// Which.
         token: u64,
@@ -66,6 +71,8 @@ pub(crate) enum Answer {
         /// `None`: closed, unknown or foreign.
         result: Result<Option<(Seq, Bytes)>, Fault>,
     },
+    /// To `ReadQueue`.
+    QueuePage(Result<QueuePage, Fault>),
     /// To `Save`.
     Saved(Result<(), SaveError>),
     /// To `Hold`.
@@ -74,6 +81,8 @@ pub(crate) enum Answer {
     Released(Result<(), SaveError>),
     /// What `SaveCursors` said could not be stored.
     CursorsNotStored(SaveError),
+    /// The will of a client that said DISCONNECT is still there.
+    WillNotDiscarded(SaveError),
     /// The removal of the session could not be stored.
     NotStored(SaveError),
 }
@@ -90,33 +99,6 @@ pub(crate) struct Dealings {
     stores: InOrder,
     /// What moved while another write was under way.
     moves: GatheredMoves,
-}
-
-/// What moves of a session until it is stored: the newest of each log and backfill counts.
-#[derive(Default)]
-struct GatheredMoves {
-    cursors: BTreeMap<TxId, Option<Seq>>,
-    backfills: BTreeMap<(String, TxId), Option<Seq>>,
-    settled: BTreeSet<u16>,
-}
-
-impl GatheredMoves {
-    fn add(&mut self, moves: CursorMoves) {
-        self.cursors.extend(moves.cursors);
-        let backfills = moves.backfills.into_iter();
-        self.backfills.extend(backfills.map(|BackfillMove { filter, tx, next }| ((filter, tx), next)));
-        self.settled.extend(moves.settled);
-    }
-
-    fn take(&mut self) -> CursorMoves {
-        let Self { cursors, backfills, settled } = std::mem::take(self);
-        let backfills = backfills.into_iter().map(|((filter, tx), next)| BackfillMove { filter, tx, next });
-        CursorMoves {
-            cursors: cursors.into_iter().collect(),
-            backfills: backfills.collect(),
-            settled: settled.into_iter().collect(),
-        }
-    }
 }
 
 impl Dealings {
@@ -142,18 +124,28 @@ impl Dealings {
     }
 
     /// Submits an append behind all others.
-    pub(crate) fn append(&mut self, token: u64, publish: Accepted) {
+    pub(crate) fn append(&mut self, token: u64, publish: Accepted<TxTopic>) {
         let log = Arc::clone(&self.backbone.log);
-        let Accepted { topic, payload, qos, receipt, properties } = publish;
-        let receipt = receipt.map(|packet_id| Receipt {
-            session: SessionKey::clone(&self.key),
-            epoch: self.epoch,
-            packet_id: packet_id.get(),
-        });
+        let receipt = self.receipt(publish.receipt);
+        let Accepted { topic, payload, qos, properties, .. } = publish;
         let append = Append { topic, author: self.author.clone(), payload, qos, properties, receipt };
-        let completion = Completion { token, to: self.completions.clone() };
+        let completion = self.completion(token);
         self.submits.push(async move {
             let submitted = log.submit(append, completion).await;
+            submitted.err().map(|error| Answer::NotSubmitted { token, error })
+        });
+    }
+
+    /// Submits a publish to an ordinary topic behind all others.
+    pub(crate) fn publish(&mut self, token: u64, retain: bool, publish: Accepted<String>) {
+        let topics = Arc::clone(&self.backbone.topics);
+        let receipt = self.receipt(publish.receipt);
+        let Accepted { topic, payload, qos, properties, .. } = publish;
+        let (author, session) = (Some(self.author.clone()), Some(SessionKey::clone(&self.key)));
+        let publication = Publication { topic, author, session, payload, qos, retain, properties, receipt };
+        let completion = self.completion(token);
+        self.submits.push(async move {
+            let submitted = topics.submit(publication, completion).await;
             submitted.err().map(|error| Answer::NotSubmitted { token, error })
         });
     }
@@ -188,11 +180,20 @@ impl Dealings {
         }));
     }
 
-    /// Stores the session's record, after what was to be stored before.
-    pub(crate) fn save(&mut self, record: SessionRecord) {
+    /// Reads what waits in the session's queue of ordinary messages.
+    pub(crate) fn read_queue(&mut self, after: Seq, limit: ReadLimit) {
+        let (topics, key) = (Arc::clone(&self.backbone.topics), Arc::clone(&self.key));
+        self.reads.push(Box::pin(async move {
+            Answer::QueuePage(topics.read_queue(&key, after, limit).await.map_err(fault))
+        }));
+    }
+
+    /// Stores the session's record, after what was to be stored before. What is retained under the filters of `replay`
+    /// comes through its queue then.
+    pub(crate) fn save(&mut self, record: SessionRecord, replay: Vec<String>) {
         self.store_cursors();
         let (sessions, key, epoch) = (Arc::clone(&self.backbone.sessions), Arc::clone(&self.key), self.epoch);
-        self.stores.push(async move { Some(Answer::Saved(sessions.save(&key, epoch, &record).await)) });
+        self.stores.push(async move { Some(Answer::Saved(sessions.save(&key, epoch, &record, &replay).await)) });
     }
 
     /// Keeps steps of deliveries at QoS 2, after what was to be stored before: an identifier that was settled may be
@@ -216,6 +217,28 @@ impl Dealings {
         if self.stores.is_empty() {
             self.store_cursors();
         }
+    }
+
+    /// Forgets the will, after what was to be stored before.
+    pub(crate) fn discard_will(&mut self) {
+        let (sessions, key, epoch) = (Arc::clone(&self.backbone.sessions), Arc::clone(&self.key), self.epoch);
+        self.stores.push(async move { sessions.discard_will(&key, epoch).await.err().map(Answer::WillNotDiscarded) });
+    }
+
+    /// Leaves the will to be said after `delay`; one without delay is said here, after what was to be stored before. One
+    /// that could not be said is left to `wills`, which tries again.
+    pub(crate) fn leave_will(&mut self, delay: Duration, wills: &Arc<Wills>) {
+        let (wills, key, epoch) = (Arc::clone(wills), Arc::clone(&self.key), self.epoch);
+        if !delay.is_zero() {
+            return wills.leave(key, epoch, delay);
+        }
+        let sessions = Arc::clone(&self.backbone.sessions);
+        self.stores.push(async move {
+            if sessions.say_will(&key, epoch).await.is_err() {
+                wills.leave(key, epoch, Duration::ZERO);
+            }
+            None
+        });
     }
 
     /// Forgets the session, after what was to be stored before.
@@ -243,23 +266,22 @@ impl Dealings {
         }
     }
 
-    /// Carries every append and every write to its end and lets go of the reads. What fails now has nobody left to be
-    /// told but the log.
+    /// Carries every append, publish and write to its end and lets go of the reads. What fails now has nobody left to be
+    /// told but the log. What was published goes first, so that the will does not overtake it.
     pub(crate) async fn finish(mut self) {
         self.reads.clear();
         self.store_cursors();
-        while !self.submits.is_empty() || !self.stores.is_empty() {
-            let answer = tokio::select! {
-                done = self.submits.next(), if !self.submits.is_empty() => done,
-                done = self.stores.next(), if !self.stores.is_empty() => done,
-            };
+        while let Some(answer) = self.submits.next().await {
+            if let Answer::NotSubmitted { error, .. } = answer {
+                tracing::warn!(%error, "a publish at the end of a connection was not stored, nor acknowledged");
+            }
+        }
+        while let Some(answer) = self.stores.next().await {
             match answer {
-                Some(Answer::NotSubmitted { error, .. }) => {
-                    tracing::warn!(%error, "a publish at the end of a connection was not stored, nor acknowledged");
-                }
-                Some(Answer::Saved(Err(error)) | Answer::CursorsNotStored(error) | Answer::NotStored(error)) => {
+                Answer::Saved(Err(error)) | Answer::CursorsNotStored(error) | Answer::NotStored(error) => {
                     log_not_stored(&error);
                 }
+                Answer::WillNotDiscarded(error) => log_not_discarded(&error),
                 _ => {}
             }
         }
@@ -273,6 +295,15 @@ impl Dealings {
         let (sessions, key, epoch) = (Arc::clone(&self.backbone.sessions), Arc::clone(&self.key), self.epoch);
         self.stores
             .push(async move { sessions.save_cursors(&key, epoch, &moves).await.err().map(Answer::CursorsNotStored) });
+    }
+
+    fn receipt(&self, packet_id: Option<PacketId>) -> Option<Receipt> {
+        let session = || SessionKey::clone(&self.key);
+        packet_id.map(|id| Receipt { session: session(), epoch: self.epoch, packet_id: id.get() })
+    }
+
+    fn completion(&self, token: u64) -> Completion {
+        Completion { token, to: self.completions.clone() }
     }
 
     fn reader(&self) -> (Backbone, PartyId) {
@@ -290,73 +321,18 @@ pub(crate) fn log_not_stored(error: &SaveError) {
     }
 }
 
+/// Says that the will of a client that said DISCONNECT may yet be said. A successor that took the session over has put
+/// its own in that place.
+pub(crate) fn log_not_discarded(error: &SaveError) {
+    match error {
+        SaveError::Superseded => tracing::debug!("the will was not discarded: a newer connection owns the session"),
+        SaveError::Store(error) => {
+            tracing::warn!(%error, "a will was not discarded: it is said after the next start of the broker");
+        }
+    }
+}
+
 /// What went wrong, as the session hears it.
 pub(crate) fn fault(error: StoreError) -> Fault {
     Fault(error.to_string())
-}
-
-/// Futures of which each starts when the one before it has ended.
-#[derive(Default)]
-struct InOrder(VecDeque<BoxFuture<'static, Option<Answer>>>);
-
-impl InOrder {
-    fn push(&mut self, future: impl Future<Output = Option<Answer>> + Send + 'static) {
-        self.0.push_back(Box::pin(future));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Runs them until one has something to say, or all have ended.
-    async fn next(&mut self) -> Option<Answer> {
-        while let Some(first) = self.0.front_mut() {
-            let answer = first.await;
-            self.0.pop_front();
-            if answer.is_some() {
-                return answer;
-            }
-        }
-        None
-    }
-}
-
-async fn look_up(backbone: &Backbone, party: &PartyId, scopes: Vec<Scope>) -> Result<Vec<LookedUp>, Fault> {
-    let mut answers = Vec::with_capacity(scopes.len());
-    for scope in scopes {
-        answers.push(match scope {
-            Scope::One(tx) => {
-                let transaction = backbone.registry.transaction(&tx).await.map_err(fault)?;
-                let standing = transaction.and_then(|transaction| transaction.standing(party));
-                standing.map_or(LookedUp::Refused, |standing| LookedUp::Standings(vec![standing]))
-            }
-            Scope::All => LookedUp::Standings(all_standings(backbone, party).await?),
-        });
-    }
-    Ok(answers)
-}
-
-pub(crate) async fn all_standings(backbone: &Backbone, party: &PartyId) -> Result<Vec<Standing>, Fault> {
-    let mut all: Vec<Standing> = Vec::new();
-    for _ in 0..STANDINGS_PAGES_MAX {
-        let after = all.last().map(|standing| standing.tx.clone());
-        let page = backbone.registry.standings(party, after.as_ref(), STANDINGS_PAGE).await.map_err(fault)?;
-        let is_last = page.len() < STANDINGS_PAGE;
-        all.extend(page);
-        if is_last {
-            return Ok(all);
-        }
-    }
-    Err(Fault(format!("{party} is in more than {} transactions", STANDINGS_PAGE * STANDINGS_PAGES_MAX)))
-}
-
-async fn interim_state(backbone: &Backbone, party: &PartyId, tx: &TxId) -> Result<Option<(Seq, Bytes)>, Fault> {
-    let Some(transaction) = backbone.registry.transaction(tx).await.map_err(fault)? else {
-        return Ok(None);
-    };
-    if transaction.progress.state.is_closed() || transaction.standing(party).is_none() {
-        return Ok(None);
-    }
-    let document = transaction.state_document(&|party: &PartyId| backbone.presence.is_present(party));
-    Ok(Some((transaction.progress.last_seq, document.to_bytes())))
 }

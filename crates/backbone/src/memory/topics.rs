@@ -1,0 +1,231 @@
+//! Ordinary topics in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use quorate_domain::{
+    Delivery, Lifetime, Manner, OrdinaryMessage, Qos, QueuePage, Queued, Refusal, Routed, Router, Seq, SessionKey,
+    SessionRecord, Subscriber, UnixMs,
+};
+
+use super::sessions::MemorySessions;
+use super::{SEQ_STEP, now};
+use crate::{Appended, Completion, Mailboxes, Publication, ReadLimit, StoreError, TopicCounts, TopicRules, Topics};
+
+/// What sessions subscribe to, what waits for them, what is retained.
+pub(super) struct MemoryTopics {
+    rules: TopicRules,
+    mailboxes: Arc<Mailboxes>,
+    held: Mutex<Held>,
+}
+
+struct Held {
+    router: Router,
+    queues: HashMap<SessionKey, Queue>,
+    retained: BTreeMap<String, OrdinaryMessage>,
+    last: Seq,
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: BTreeMap<Seq, Queued>,
+    last: Seq,
+    expires_at: Option<UnixMs>,
+}
+
+impl MemoryTopics {
+    pub(super) fn new(rules: TopicRules, mailboxes: Arc<Mailboxes>) -> Self {
+        let router = Router::new(rules.access.clone());
+        let held = Held { router, queues: HashMap::new(), retained: BTreeMap::new(), last: Seq::ZERO };
+        Self { rules, mailboxes, held: Mutex::new(held) }
+    }
+
+    pub(super) fn rules(&self) -> &TopicRules {
+        &self.rules
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session begins anew; what waited for it goes, `under_way` for good.
+    pub(super) fn begin(&self, key: &SessionKey, durable: bool, under_way: &[Seq]) {
+        let mut held = self.lock();
+        self.end(&mut held, key, under_way);
+        held.router.put(key, Subscriber { durable, present: true }, &[]);
+        held.queues.insert(key.clone(), Queue::default());
+    }
+
+    /// A session goes on with a new connection.
+    pub(super) fn go_on(&self, key: &SessionKey, durable: bool, record: &SessionRecord) {
+        let mut held = self.lock();
+        held.router.put(key, Subscriber { durable, present: true }, &record.subscriptions);
+        held.queues.entry(key.clone()).or_default().expires_at = None;
+    }
+
+    /// What a record says of ordinary topics.
+    pub(super) fn put(
+        &self,
+        key: &SessionKey,
+        durable: bool,
+        record: &SessionRecord,
+        replay: &[String],
+        under_way: &[Seq],
+    ) {
+        let mut held = self.lock();
+        let present = record.disconnected_at.is_none();
+        held.router.put(key, Subscriber { durable, present }, &record.subscriptions);
+        held.queues.entry(key.clone()).or_default().expires_at = record.expires_at();
+        for filter in replay {
+            self.replay(&mut held, key, filter);
+        }
+        if !present {
+            self.hand_on(&mut held, key, under_way);
+        }
+    }
+
+    /// A session is over.
+    pub(super) fn remove(&self, key: &SessionKey, under_way: &[Seq]) {
+        let mut held = self.lock();
+        self.end(&mut held, key, under_way);
+        held.queues.remove(key);
+    }
+
+    /// Entries that are done with.
+    pub(super) fn dequeue(&self, key: &SessionKey, seqs: &[Seq]) {
+        if let Some(queue) = self.lock().queues.get_mut(key) {
+            queue.entries.retain(|seq, _| !seqs.contains(seq));
+        }
+    }
+
+    pub(super) fn publish_now(&self, publication: Publication) -> Result<Appended, Refusal> {
+        let Publication { topic, author, session, payload, qos, retain, properties, receipt: _ } = publication;
+        let message = OrdinaryMessage { at: now(), topic, from: author, qos, retain, properties, payload };
+        let mut held = self.lock();
+        let mut routed = held.router.route(&message, session.as_ref());
+        let is_over = |queue: &Queue| queue.expires_at.is_some_and(|expires_at| expires_at <= message.at);
+        routed.retain(|routed| held.queues.get(&*routed.key).is_some_and(|queue| !is_over(queue)));
+        if routed.iter().any(|routed| self.is_full(&held, routed)) {
+            return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned()));
+        }
+        if retain && message.payload.is_empty() {
+            held.retained.remove(&message.topic);
+        } else if retain {
+            held.retained.insert(message.topic.clone(), message.clone());
+        }
+        let message = Arc::new(message);
+        for routed in routed {
+            self.enqueue(&mut held, &routed.key, routed.manner, message.clone());
+        }
+        Ok(Appended { seq: held.last, repeated: false })
+    }
+
+    fn is_full(&self, held: &Held, routed: &Routed) -> bool {
+        let len = held.queues.get(&*routed.key).map_or(0, |queue| queue.entries.len());
+        routed.manner.qos > Qos::AtMostOnce && len as u64 >= self.rules.queue_messages_max
+    }
+
+    /// Hands a message over: at QoS 1 and 2 by the queue.
+    fn enqueue(&self, held: &mut Held, key: &SessionKey, manner: Manner, message: Arc<OrdinaryMessage>) {
+        let is_queued = manner.qos > Qos::AtMostOnce;
+        self.hand_over(held, key, manner, message, is_queued);
+    }
+
+    /// Puts a message into a queue, if it is to be there, and into the mailbox.
+    fn hand_over(
+        &self,
+        held: &mut Held,
+        key: &SessionKey,
+        manner: Manner,
+        message: Arc<OrdinaryMessage>,
+        is_queued: bool,
+    ) {
+        let Some(queue) = held.queues.get_mut(key) else { return };
+        let mut queued = Queued { seq: Seq::ZERO, prev: Seq::ZERO, manner, message };
+        if is_queued {
+            held.last = Seq(held.last.0 + SEQ_STEP);
+            (queued.seq, queued.prev) = (held.last, queue.last);
+            queue.last = held.last;
+            queue.entries.insert(held.last, queued.clone());
+        }
+        self.mailboxes.deliver_to(key, Delivery::Queued(queued));
+    }
+
+    fn replay(&self, held: &mut Held, key: &SessionKey, filter: &str) {
+        let at = now();
+        held.retained.retain(|_, message| message.properties.lifetime(message.at, at) != Lifetime::Over);
+        let met: Vec<(Manner, OrdinaryMessage)> = held
+            .retained
+            .values()
+            .filter_map(|message| Some((held.router.meet_retained(key, filter, message)?, message.clone())))
+            .collect();
+        for (manner, message) in met {
+            self.hand_over(held, key, manner, Arc::new(message), true);
+        }
+    }
+
+    fn end(&self, held: &mut Held, key: &SessionKey, under_way: &[Seq]) {
+        self.hand_on(held, key, under_way);
+        held.router.remove(key);
+    }
+
+    /// Gives what came by shared subscriptions, and is not under way at QoS 2, to other members.
+    fn hand_on(&self, held: &mut Held, key: &SessionKey, under_way: &[Seq]) {
+        let Some(queue) = held.queues.get(key) else { return };
+        let entries: Vec<Queued> = queue.entries.values().filter(|it| !under_way.contains(&it.seq)).cloned().collect();
+        for Queued { seq, manner, message, .. } in entries {
+            let Some(share) = &manner.share else { continue };
+            let Some(routed) = held.router.route_again(share, &message, key) else { continue };
+            if !self.is_full(held, &routed) {
+                self.enqueue(held, &routed.key, routed.manner, message);
+                held.queues.get_mut(key).and_then(|queue| queue.entries.remove(&seq));
+            }
+        }
+    }
+}
+
+/// The face of ordinary topics: receipts are the sessions' matter.
+pub(super) struct MemoryTopicsFace {
+    pub(super) topics: Arc<MemoryTopics>,
+    pub(super) sessions: Arc<MemorySessions>,
+}
+
+#[async_trait]
+impl Topics for MemoryTopicsFace {
+    async fn submit(&self, mut publication: Publication, completion: Completion) -> Result<(), StoreError> {
+        let outcome = match publication.receipt.take() {
+            None => self.topics.publish_now(publication),
+            Some(receipt) => self.sessions.receive(&receipt, || self.topics.publish_now(publication)),
+        };
+        completion.complete(outcome);
+        Ok(())
+    }
+
+    async fn read_queue(&self, key: &SessionKey, after: Seq, limit: ReadLimit) -> Result<QueuePage, StoreError> {
+        let held = self.topics.lock();
+        let mut page = QueuePage { entries: Vec::new(), is_end: true };
+        let mut bytes = 0;
+        for (seq, queued) in held.queues.get(key).into_iter().flat_map(|queue| &queue.entries) {
+            if *seq <= after {
+                continue;
+            }
+            bytes += queued.message.payload.len();
+            if !page.entries.is_empty() && (page.entries.len() >= limit.messages || bytes > limit.bytes) {
+                page.is_end = false;
+                break;
+            }
+            page.entries.push(queued.clone());
+        }
+        Ok(page)
+    }
+
+    fn counts(&self) -> TopicCounts {
+        let held = self.topics.lock();
+        TopicCounts {
+            retained: held.retained.len() as u64,
+            subscriptions: held.router.subscriptions() as u64,
+            queued: held.queues.values().map(|queue| queue.entries.len() as u64).sum(),
+        }
+    }
+}

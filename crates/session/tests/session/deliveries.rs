@@ -1,0 +1,248 @@
+//! Statements of MQTT 5 about deliveries, one test each: their order, what is sent again and when, what a subscription
+//! that changes does to them; `docs/conformance.md` names them.
+
+use std::time::Duration;
+
+use crate::world::*;
+use quorate_domain::*;
+use quorate_wire::*;
+
+fn opened(receive_maximum: u16) -> Endpoint {
+    let mut alice = Endpoint::new("alice");
+    alice.access = everything_open();
+    let connect = connect(false, 3_600);
+    let properties = ConnectProperties { receive_maximum: receive_maximum.try_into().ok(), ..connect.properties };
+    alice.connect_with(Connect { properties, ..connect }, limits()).unwrap();
+    alice
+}
+
+fn resume(endpoint: &mut Endpoint) {
+    endpoint.sent.clear();
+    endpoint.connect_with(connect(false, 3_600), limits()).unwrap();
+    endpoint.answer_all(&Logs::default());
+}
+
+fn ack(packet_id: u16, reason_code: ReasonCode) -> Ack {
+    Ack { packet_id: packet_id.try_into().unwrap(), reason_code, properties: None }
+}
+
+fn unsubscribe(filter: &str) -> Packet {
+    let packet_id = PacketId::MIN;
+    Packet::Unsubscribe(Unsubscribe { packet_id, user_properties: Vec::new(), filters: vec![filter.into()] })
+}
+
+fn publishes(endpoint: &Endpoint) -> Vec<&Publish> {
+    let publishes = endpoint.sent.iter().filter_map(|packet| match packet {
+        Packet::Publish(publish) => Some(&**publish),
+        _ => None,
+    });
+    publishes.collect()
+}
+
+/// A log of a transaction of alice and bob.
+fn room() -> (Logs, TxId) {
+    let mut logs = Logs::default();
+    let tx = logs.create(1, &["alice", "bob"].map(party));
+    (logs, tx)
+}
+
+/// Bob says something, and its live copy reaches alice.
+fn hear(alice: &mut Endpoint, logs: &mut Logs, tx: &TxId, round: &str) {
+    let place = Place::Broadcast { round: round.parse().unwrap(), from: party("bob") };
+    let seq = logs.append(tx, &party("bob"), place, "said".into());
+    let copy = logs.live_copy(tx, seq, &alice.party).unwrap();
+    alice.input(|session, _| session.handle_delivery(copy));
+    alice.answer_all(logs);
+}
+
+#[test]
+fn a_full_window_holds_back_publishes_alone() {
+    let mut alice = opened(2);
+    for payload in ["1", "2", "3"] {
+        alice.bring(Qos::AtLeastOnce, "a", payload);
+    }
+    assert_eq!(alice.payloads(), ["1", "2"]);
+    assert!(alice.session().wants_packets(), "what the client says is read");
+    alice.sent.clear();
+    alice.packet(Packet::PingReq);
+    alice.packet(publish("b", QoS::AtLeastOnce, 9, "x"));
+    alice.answer_all(&Logs::default());
+    alice.subscribe("c", RetainHandling::SendAtSubscribe, 1);
+    alice.answer_all(&Logs::default());
+    alice.packet(unsubscribe("c"));
+    alice.answer_all(&Logs::default());
+    alice.bring_loose("a", "at QoS 0");
+    assert!(
+        matches!(
+            &alice.sent[..],
+            [Packet::PingResp, Packet::PubAck(_), Packet::SubAck(_), Packet::UnsubAck(_), Packet::Publish(_)]
+        ),
+        "{:?}",
+        alice.sent
+    );
+    assert_eq!(publishes(&alice)[0].qos, QoS::AtMostOnce);
+}
+
+#[test]
+fn nothing_is_sent_again_while_the_connection_lasts() {
+    let mut alice = opened(8);
+    alice.bring(Qos::AtLeastOnce, "a", "1");
+    alice.bring(Qos::ExactlyOnce, "a", "2");
+    alice.answer_all(&Logs::default());
+    alice.packet(Packet::PubRec(ack(2, ReasonCode::Success)));
+    alice.answer_all(&Logs::default());
+    let told = alice.sent.len();
+    for _ in 0..100 {
+        alice.now += Duration::from_secs(60);
+        alice.packet(Packet::PingReq);
+        alice.input(|session, now| session.handle_deadline(now));
+        alice.input(|session, _| session.handle_delivery(Delivery::Behind));
+        alice.answer_all(&Logs::default());
+    }
+    assert!(alice.sent[told..].iter().all(|packet| *packet == Packet::PingResp), "{:?}", &alice.sent[told..]);
+}
+
+#[test]
+fn a_puback_that_says_no_ends_the_delivery() {
+    let mut alice = opened(8);
+    alice.bring(Qos::AtLeastOnce, "a", "unwanted");
+    let packet_id = alice.heard[0].packet_id.unwrap().get();
+    alice.packet(Packet::PubAck(ack(packet_id, ReasonCode::NotAuthorized)));
+    alice.lose_connection();
+    assert_eq!(alice.queue.waiting(&alice.stored.dequeued), 0);
+    resume(&mut alice);
+    assert_eq!(publishes(&alice), [] as [&Publish; 0]);
+}
+
+#[test]
+fn what_is_sent_again_comes_in_its_first_order() {
+    let mut alice = opened(8);
+    for (qos, payload) in [
+        (Qos::ExactlyOnce, "1"),
+        (Qos::AtLeastOnce, "2"),
+        (Qos::ExactlyOnce, "3"),
+        (Qos::AtLeastOnce, "4"),
+        (Qos::AtLeastOnce, "5"),
+    ] {
+        alice.bring(qos, "a", payload);
+    }
+    alice.answer_all(&Logs::default());
+    let first: Vec<_> = publishes(&alice).iter().map(|publish| (publish.payload.clone(), publish.packet_id)).collect();
+    assert_eq!(first.len(), 5);
+    alice.lose_connection();
+    resume(&mut alice);
+    let again: Vec<_> = publishes(&alice).iter().map(|publish| (publish.payload.clone(), publish.packet_id)).collect();
+    assert_eq!(again, first);
+    assert!(publishes(&alice).iter().all(|publish| publish.dup));
+}
+
+#[test]
+fn pubrels_leave_in_the_order_of_their_pubrecs() {
+    let mut alice = opened(8);
+    for payload in ["1", "2", "3", "4"] {
+        alice.bring(Qos::ExactlyOnce, "a", payload);
+    }
+    alice.answer_all(&Logs::default());
+    // The first is on its way to the store while the others come.
+    for packet_id in [3, 1, 4, 2] {
+        alice.packet(Packet::PubRec(ack(packet_id, ReasonCode::Success)));
+    }
+    alice.answer_all(&Logs::default());
+    let released = alice.sent.iter().filter_map(|packet| match packet {
+        Packet::PubRel(ack) => Some(ack.packet_id.get()),
+        _ => None,
+    });
+    assert_eq!(released.collect::<Vec<_>>(), [3, 1, 4, 2]);
+}
+
+#[test]
+fn a_filter_that_is_sent_again_replaces_its_subscription() {
+    let (mut logs, tx) = room();
+    let mut alice = connected("alice");
+    alice.subscribe_at(QoS::ExactlyOnce, "tx/+/broadcast/#", RetainHandling::SendAtSubscribe, 1);
+    alice.settle(&logs);
+    hear(&mut alice, &mut logs, &tx, "1");
+    alice.subscribe_at(QoS::AtLeastOnce, "tx/+/broadcast/#", RetainHandling::SendIfNew, 2);
+    alice.answer_all(&logs);
+    hear(&mut alice, &mut logs, &tx, "2");
+    let heard: Vec<_> = alice.heard.iter().map(|heard| (heard.qos, &heard.identifiers[..])).collect();
+    assert_eq!(heard, [(QoS::ExactlyOnce, &[1][..]), (QoS::AtLeastOnce, &[2])]);
+    alice.lose_connection();
+    assert_eq!(alice.stored.record.unwrap().subscriptions.len(), 1);
+}
+
+#[test]
+fn one_copy_carries_the_identifiers_of_all_that_match() {
+    let (mut logs, tx) = room();
+    let mut alice = connected("alice");
+    for (filter, identifier) in [("tx/+/broadcast/#", 3), ("tx/#", 1), ("tx/+/p2p/#", 9)] {
+        alice.subscribe(filter, RetainHandling::DoNotSend, identifier);
+        alice.settle(&logs);
+    }
+    hear(&mut alice, &mut logs, &tx, "1");
+    let mut copies: Vec<_> = alice.heard.iter().filter(|heard| heard.topic.contains("/broadcast/")).cloned().collect();
+    let mut identifiers = copies.remove(0).identifiers;
+    identifiers.sort_unstable();
+    assert_eq!((identifiers, copies.len()), (vec![1, 3], 0));
+}
+
+#[test]
+fn an_unsubscribe_compares_every_character() {
+    let (mut logs, tx) = room();
+    let mut alice = connected("alice");
+    let filter = "tx/+/broadcast/#";
+    alice.subscribe(filter, RetainHandling::DoNotSend, 1);
+    alice.settle(&logs);
+    for (unlike, code) in [
+        ("tx/#", ReasonCode::NoSubscriptionExisted),
+        ("tx/+/broadcast/+/#", ReasonCode::NoSubscriptionExisted),
+        ("tx/+/Broadcast/#", ReasonCode::NoSubscriptionExisted),
+        ("tx/+/broadcast/", ReasonCode::NoSubscriptionExisted),
+    ] {
+        alice.packet(unsubscribe(unlike));
+        alice.answer_all(&logs);
+        let Some(Packet::UnsubAck(unsuback)) = alice.sent.last() else { panic!("no UNSUBACK") };
+        assert_eq!(unsuback.reason_codes, [code], "{unlike}");
+    }
+    hear(&mut alice, &mut logs, &tx, "1");
+    assert_eq!(alice.heard.len(), 1);
+    alice.packet(unsubscribe(filter));
+    alice.answer_all(&logs);
+    hear(&mut alice, &mut logs, &tx, "2");
+    assert_eq!(alice.heard.len(), 1, "nothing new is heard");
+}
+
+#[test]
+fn what_was_begun_is_completed_after_an_unsubscribe() {
+    let (mut logs, tx) = room();
+    let mut alice = connected("alice");
+    alice.access = everything_open();
+    resume(&mut alice);
+    for filter in ["tx/+/broadcast/#", "a"] {
+        alice.subscribe_at(QoS::ExactlyOnce, filter, RetainHandling::DoNotSend, 1);
+        alice.answer_all(&logs);
+    }
+    hear(&mut alice, &mut logs, &tx, "1");
+    alice.bring(Qos::ExactlyOnce, "a", "of an ordinary topic");
+    alice.answer_all(&logs);
+    assert_eq!(alice.heard.len(), 2);
+    for filter in ["tx/+/broadcast/#", "a"] {
+        alice.packet(unsubscribe(filter));
+        alice.answer_all(&logs);
+    }
+    for packet_id in [1, 2] {
+        alice.packet(Packet::PubRec(ack(packet_id, ReasonCode::Success)));
+        alice.answer_all(&logs);
+        assert_eq!(alice.sent.last(), Some(&Packet::PubRel(ack(packet_id, ReasonCode::Success))));
+        alice.packet(Packet::PubComp(ack(packet_id, ReasonCode::Success)));
+    }
+    // Of an ordinary topic, on another connection too.
+    alice.subscribe("b", RetainHandling::DoNotSend, 1);
+    alice.answer_all(&logs);
+    alice.bring(Qos::AtLeastOnce, "b", "begun");
+    alice.packet(unsubscribe("b"));
+    alice.answer_all(&logs);
+    alice.lose_connection();
+    resume(&mut alice);
+    assert_eq!(publishes(&alice).iter().map(|publish| &publish.payload[..]).collect::<Vec<_>>(), [b"begun"]);
+}
