@@ -55,7 +55,8 @@ async fn the_first_rule_that_names_party_action_and_topic_decides() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_with_the_partys_name_is_its_own() {
-    let stage = Stage::open_with(BrokerOptions::default().with_access_rule("allow", "both", &["home/%u/#"], &["*"])).await;
+    let stage =
+        Stage::open_with(BrokerOptions::default().with_access_rule("allow", "both", &["home/%u/#"], &["*"])).await;
     let mut alice = Actor::connected(&stage, CAST, "alice").await;
     let mut bob = Actor::connected(&stage, CAST, "bob").await;
     assert_eq!(told(&mut bob, "home/alice/lamp").await, NOT_AUTHORIZED);
@@ -95,7 +96,9 @@ async fn a_leading_wildcard_hears_neither_transactions_nor_parties_nor_the_broke
     let stage = Stage::open_with(options).await;
     let mut operator = Actor::connected(&stage, CAST, "operator").await;
     // Which filter a message came by is told by its identifiers.
-    for (filter, identifier) in [("#", 1), ("+/+/#", 2), ("tx/+/broadcast/#", 3), ("party/operator/#", 4), ("$SYS/#", 5)] {
+    for (filter, identifier) in
+        [("#", 1), ("+/+/#", 2), ("tx/+/broadcast/#", 3), ("party/operator/#", 4), ("$SYS/#", 5)]
+    {
         operator.subscribe_with(json!({"filter": filter, "qos": 1, "identifier": identifier})).await;
     }
     let alice = stage.client("alice").await;

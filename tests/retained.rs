@@ -110,7 +110,8 @@ async fn retain_as_published_keeps_the_flag_of_what_is_said_live() {
     let mut alice = Actor::connected(&stage, CAST, "alice").await;
     for (as_published, flag) in [(true, true), (false, false)] {
         let mut bob = Actor::connected(&stage, CAST, "bob").await;
-        let subscription = json!({"filter": "kept", "qos": 1, "retain_as_published": as_published, "retain_handling": 2});
+        let subscription =
+            json!({"filter": "kept", "qos": 1, "retain_as_published": as_published, "retain_handling": 2});
         bob.subscribe_with(subscription).await;
         alice.publish_with(retained("kept", "said")).await;
         assert_eq!(bob.next().await.retain, flag);

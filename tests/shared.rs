@@ -1,16 +1,12 @@
 //! Shared subscriptions from outside: each message goes to one member, in turn; what a member leaves without having
 //! acknowledged it goes to another.
 
-use std::process::Stdio;
-
 use quorate_testkit::BrokerOptions;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 
 use crate::actors::{Actor, Cast, Version, lasting, paho, with};
-use crate::clients::mosquitto_at;
-use crate::stage::{LIMIT, Stage};
+use crate::mosquitto::Subscriber;
+use crate::stage::Stage;
 
 const CAST: Cast = paho(Version::V5);
 const MEMBERS: [&str; 3] = ["bob", "carol", "dave"];
@@ -143,39 +139,19 @@ async fn members_that_are_away_have_their_shares_kept_over_a_kill() {
     assert_eq!(sorted(heard), all());
 }
 
-/// mosquitto_sub as a member, once it has subscribed.
-async fn mosquitto_member(stage: &Stage, party: &str, version: &str, count: usize) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let sub = mosquitto_at(stage, "mosquitto_sub", party, version, "1");
-    // Its lines come when it prints them, not when there are many.
-    let mut command = Command::new("stdbuf");
-    command.arg("-oL").arg(sub.get_program()).args(sub.get_args());
-    command.args(["-d", "-t", "$share/group/work/#", "-F", "said %p", "-C", &count.to_string(), "-W", "30"]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().expect("`make test` installs mosquitto's clients");
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let subscribed = async {
-        while let Some(line) = lines.next_line().await.unwrap() {
-            if line.contains("received SUBACK") {
-                return;
-            }
-        }
-        panic!("mosquitto_sub ended before it had subscribed");
-    };
-    tokio::time::timeout(LIMIT, subscribed).await.expect("a SUBACK");
-    (child, lines)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn mosquitto_and_paho_share_the_work() {
     for version in ["mqttv311", "5"] {
         let stage = stage().await;
         let mut bob = member(&stage, "bob", json!({})).await;
-        let (_mosquitto, mut lines) = mosquitto_member(&stage, "carol", version, COUNT / 2).await;
+        let half = (COUNT / 2).to_string();
+        let arguments = ["-t", "$share/group/work/#", "-F", "said %p", "-C", &half];
+        let mut carol = Subscriber::begin(&stage, "carol", version, "1", &arguments).await;
         let mut alice = Actor::connected(&stage, CAST, "alice").await;
         say(&mut alice, 0..COUNT).await;
         let mut heard: Vec<String> = bob.hear(COUNT / 2).await.into_iter().map(|message| message.payload).collect();
-        while let Some(line) = tokio::time::timeout(LIMIT, lines.next_line()).await.expect("its share").unwrap() {
-            heard.extend(line.strip_prefix("said ").map(str::to_owned));
+        while let Some(number) = carol.said().await {
+            heard.push(number);
         }
         assert_eq!(sorted(heard), all(), "{version}");
     }

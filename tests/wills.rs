@@ -115,7 +115,12 @@ async fn a_will_waits_for_its_delay_or_the_end_of_its_session() {
         assert!(waited >= Duration::from_secs(1), "{waited:?} of {delay_s} s in a session of {session_expiry_s} s");
     }
     // Nothing is left to wait for.
-    let alice = Actor::connected_with(&stage, CAST, "alice", with(leaving_late("at once", LATE_S), json!({"session_expiry_s": 0})));
+    let alice = Actor::connected_with(
+        &stage,
+        CAST,
+        "alice",
+        with(leaving_late("at once", LATE_S), json!({"session_expiry_s": 0})),
+    );
     alice.await.kill().await;
     assert_eq!(bob.next().await.payload, "at once");
 }
@@ -237,7 +242,8 @@ async fn in_a_transaction_a_party_that_comes_back_leaves_no_will() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_will_that_its_client_may_not_say_is_refused_at_connect() {
-    let stage = Stage::open_with(BrokerOptions::default().with_access_rule("allow", "both", &["home/%u"], &["*"])).await;
+    let stage =
+        Stage::open_with(BrokerOptions::default().with_access_rule("allow", "both", &["home/%u"], &["*"])).await;
     let alice = stage.client("alice").await;
     let tx = stage.create(&alice, &["alice", "bob"]).await;
     let topics = [
@@ -265,7 +271,7 @@ async fn a_will_that_its_client_may_not_say_is_refused_at_connect() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_will_whose_transaction_is_over_is_not_said() {
     let stage = Stage::open_with(open_topics().set("transactions.will_delay_s", 1)).await;
-    let mut alice = stage.client("alice").await;
+    let alice = stage.client("alice").await;
     let tx = stage.create(&alice, &["alice", "bob"]).await;
     subscribe(&alice, &format!("tx/{tx}/+/#")).await.unwrap();
     let will = leaving_at(&format!("tx/{tx}/msg/bob/gone"), "bob's will", json!({}));

@@ -12,6 +12,7 @@ enum Name {
     CommitSeconds,
     Commits,
     CopiesDropped,
+    DeliveriesDropped,
     LaneDepth,
     LaneGaps,
     MailboxOverflows,
@@ -28,9 +29,14 @@ impl Name {
             Name::BatchSize => ("quorate_commit_batch_size", "Jobs that one commit answered"),
             Name::CommitSeconds => ("quorate_commit_seconds", "One write to the store with its sync"),
             Name::Commits => ("quorate_commits_total", "Batches written to the store"),
-            Name::CopiesDropped => {
-                ("quorate_live_copies_dropped_total", "Live copies that found no room in a lane; the log has them")
-            }
+            Name::CopiesDropped => (
+                "quorate_live_copies_dropped_total",
+                "Live copies that found no room in a lane; the log or the queue has them",
+            ),
+            Name::DeliveriesDropped => (
+                "quorate_deliveries_dropped_total",
+                "Deliveries of ordinary messages at QoS 0 that found no room on their way: nothing else has them",
+            ),
             Name::LaneDepth => ("quorate_lane_depth", "Live copies on their way in a lane"),
             Name::LaneGaps => ("quorate_lane_gaps_total", "Losses in a lane after which its sessions read the log"),
             Name::MailboxOverflows => {
@@ -52,6 +58,7 @@ pub(crate) struct Metrics {
     pub(crate) commit_seconds: Histogram,
     pub(crate) commits: IntCounter,
     pub(crate) copies_dropped: IntCounter,
+    pub(crate) deliveries_dropped: IntCounter,
     pub(crate) lane_gaps: IntCounter,
     pub(crate) mailbox_overflows: IntCounter,
     pub(crate) slots_refused: IntCounter,
@@ -70,6 +77,7 @@ impl Metrics {
             commit_seconds: histogram(Name::CommitSeconds, seconds, registry)?,
             commits: counter(Name::Commits, registry)?,
             copies_dropped: counter(Name::CopiesDropped, registry)?,
+            deliveries_dropped: counter(Name::DeliveriesDropped, registry)?,
             lane_gaps: counter(Name::LaneGaps, registry)?,
             mailbox_overflows: counter(Name::MailboxOverflows, registry)?,
             slots_refused: counter(Name::SlotsRefused, registry)?,

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::Metrics;
 
-/// Sessions that one copy names at most: with the longest names and shares they fit into a header.
-const HEARERS_AT_ONCE: usize = 24;
+/// What the sessions that one copy names take in its header; beyond, they are named in another copy.
+const HEARERS_BYTES_MAX: usize = 16 << 10;
 /// Bytes of one lane that may be on their way. A live copy beyond it is dropped: the log has it.
 pub(crate) const LANE_BYTES_MAX: u64 = 12 << 20;
 /// The same in messages.
@@ -113,29 +113,37 @@ impl LiveFanout {
     }
 
     /// Sends a message of an ordinary topic on its way to the sessions that are connected.
-    pub(crate) fn hand_ordinary(&self, message: Arc<OrdinaryMessage>, hearers: Vec<Hearer>) {
+    pub(crate) fn hand_ordinary(&self, message: &Arc<OrdinaryMessage>, hearers: Vec<Hearer>) {
         let with_lanes = hearers.into_iter().map(|hearer| (self.lane_of(&hearer.key.party), hearer));
         let mut present: Vec<_> =
             with_lanes.filter(|(lane, hearer)| self.lanes[*lane].has_session(&hearer.key)).collect();
         present.sort_by_key(|(lane, _)| *lane);
-        for of_lane in present.chunk_by(|(one, _), (other, _)| one == other) {
-            let lane = of_lane[0].0;
-            for some in of_lane.chunks(HEARERS_AT_ONCE) {
-                let hearers = some.iter().map(|(_, hearer)| hearer.clone()).collect();
-                let cargo = Cargo::Ordinary { message: message.clone(), hearers };
-                if let Err(lost) = self.carrier.carry(lane, LiveCopy { cargo, addressees: Vec::new() }) {
-                    self.metrics.copies_dropped.inc();
-                    self.mark_hearers_behind(lane, &lost);
-                }
+        let mut present = present.into_iter().peekable();
+        while let Some((lane, first)) = present.next() {
+            let mut bytes = first.bytes();
+            let mut hearers = vec![first];
+            while let Some((_, hearer)) = present.next_if(|(next, hearer)| {
+                bytes += hearer.bytes();
+                *next == lane && bytes <= HEARERS_BYTES_MAX
+            }) {
+                hearers.push(hearer);
+            }
+            let cargo = Cargo::Ordinary { message: message.clone(), hearers };
+            if let Err(lost) = self.carrier.carry(lane, LiveCopy { cargo, addressees: Vec::new() }) {
+                self.lose_ordinary(lane, &lost);
             }
         }
     }
 
-    /// Those who find the message in their queues; for the others it is lost (QoS 0).
-    fn mark_hearers_behind(&self, lane: usize, lost: &LiveCopy) {
+    /// Those who find the message in their queues are told to look there; for the others it is lost (QoS 0).
+    fn lose_ordinary(&self, lane: usize, lost: &LiveCopy) {
+        self.metrics.copies_dropped.inc();
         let Cargo::Ordinary { hearers, .. } = &lost.cargo else { return };
-        for hearer in hearers.iter().filter(|hearer| hearer.seq > Seq::ZERO) {
-            self.lanes[lane].mark_session_behind(&hearer.key);
+        for hearer in hearers {
+            match hearer.seq {
+                Seq::ZERO => self.metrics.deliveries_dropped.inc(),
+                _ => self.lanes[lane].mark_session_behind(&hearer.key),
+            }
         }
     }
 
@@ -165,7 +173,11 @@ impl LaneEnd {
         let mut lost = 0;
         if let Cargo::Ordinary { message, hearers } = &copy.cargo {
             for hearer in hearers {
-                lost += self.mailboxes.deliver_to(&hearer.key, hearer.delivery(message));
+                let lost_here = self.mailboxes.deliver_to(&hearer.key, hearer.delivery(message));
+                if hearer.seq == Seq::ZERO {
+                    self.metrics.deliveries_dropped.inc_by(lost_here as u64);
+                }
+                lost += lost_here;
             }
         }
         for (party, prev) in &copy.addressees {

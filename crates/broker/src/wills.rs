@@ -199,4 +199,12 @@ async fn say(backbone: Backbone, due: Due) -> (Due, Result<(), StoreError>) {
 }
 
 #[cfg(test)]
+impl Wills {
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().of_key.len()
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use quorate_domain::{AccessRules, Agreement, Author, SessionExpiry, SessionKey, StoredSession, TxId, UnixMs};
 use quorate_wire::{ConnAck, ConnAckProperties, Connect, Packet, ReasonCode, Version};
 
-use crate::answers::{reason_code, reason_string};
+use crate::answers::{fitting, reason_code, reason_string};
 use crate::will::Left;
 use crate::window::Window;
 use crate::{Limits, Session};
@@ -73,7 +73,7 @@ impl Handshake {
         };
         check(&connect)?;
         let will = Left::read(&connect, &author, &self.access, &self.limits)
-            .map_err(|refusal| rejected(connect.version, reason_code(&refusal), &will_reason(&refusal)))?;
+            .map_err(|refusal| refused(&connect, reason_code(&refusal), &will_reason(&refusal)))?;
         let mut answer = self.announcement();
         let client_id = if connect.client_id.is_empty() {
             answer.assigned_client_identifier = Some(fallback_client_id.clone().into());
@@ -142,7 +142,7 @@ impl Hello {
 
     /// Refuses after all, where the backbone cannot serve.
     pub fn reject(self, code: ReasonCode, reason: &str) -> Rejected {
-        rejected(self.version, code, reason)
+        rejected(self.version, code, reason, self.packet_bytes_max)
     }
 
     /// Accepts. `stored` is what the store had of this session; `at` is the wall clock at `now`. The first effect of the
@@ -162,7 +162,7 @@ fn will_reason(refusal: &quorate_domain::Refusal) -> String {
 }
 
 fn check(connect: &Connect) -> Result<(), Rejected> {
-    let refuse = |code, reason| Err(rejected(connect.version, code, reason));
+    let refuse = |code, reason| Err(refused(connect, code, reason));
     if connect.properties.authentication_method.is_some() {
         return refuse(ReasonCode::BadAuthenticationMethod, "the certificate is the only authentication");
     }
@@ -181,11 +181,15 @@ fn check(connect: &Connect) -> Result<(), Rejected> {
     Ok(())
 }
 
-fn rejected(version: Version, code: ReasonCode, reason: &str) -> Rejected {
+fn refused(connect: &Connect, code: ReasonCode, reason: &str) -> Rejected {
+    rejected(connect.version, code, reason, connect.properties.maximum_packet_size)
+}
+
+fn rejected(version: Version, code: ReasonCode, reason: &str, packet_bytes_max: Option<u32>) -> Rejected {
     let properties =
         ConnAckProperties { reason_string: Some(ByteString::from(reason)), ..ConnAckProperties::default() };
     let answer = Packet::ConnAck(Box::new(ConnAck { session_present: false, reason_code: code, properties }));
-    Rejected { answer: Some(answer), version, code, reason: reason.to_owned() }
+    Rejected { answer: fitting(answer, version, packet_bytes_max), version, code, reason: reason.to_owned() }
 }
 
 /// In 3.x a session that is not clean never expires by the protocol; the broker's maximum holds for it as well.

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use quorate_domain::{Lifetime, LogName, QueuePage, Queued, Seq};
+use quorate_domain::{LogName, QueuePage, Queued, Seq};
 use quorate_wire::{Publish, ReasonCode};
 
 use crate::room::Reading;
@@ -163,13 +163,10 @@ impl Session {
     /// Sends one message, unless its lifetime is over.
     fn pass_queued(&mut self, queued: &Queued) -> Passage {
         let Queued { seq, manner, message, .. } = queued;
-        let left_s = match message.properties.lifetime(message.at, self.wall_clock()) {
-            Lifetime::Unbounded => None,
-            Lifetime::Left(left_s) => Some(left_s),
-            Lifetime::Over => {
-                self.dequeue(*seq);
-                return Passage::Done;
-            }
+        let item = Item { log: LogName::Queue, seq: *seq, topic: message.topic.clone(), way: Way::Queue };
+        let Some(left_s) = self.left_of(&item, &message.properties, message.at) else {
+            self.dequeue(*seq);
+            return Passage::Done;
         };
         let mut properties = outgoing(&message.properties, manner.identifiers.clone());
         properties.message_expiry_interval_s = left_s;
@@ -182,7 +179,6 @@ impl Session {
             properties,
             payload: message.payload.clone(),
         };
-        let item = Item { log: LogName::Queue, seq: *seq, topic: message.topic.clone(), way: Way::Queue };
         let needs_acknowledgement = publish.qos > quorate_wire::QoS::AtMostOnce;
         let passage = self.transmit(publish, item);
         if passage == Passage::LeftOut || (passage == Passage::Done && !needs_acknowledgement) {

@@ -11,6 +11,7 @@ use quorate_domain::{
 use quorate_wire::{Disconnect, Packet, ReasonCode, Version};
 
 use crate::aliases::Aliases;
+use crate::answers::fitting;
 use crate::deliver::{Comparison, Deliveries};
 use crate::handshake::{Hello, expiry_of};
 use crate::keep_alive::KeepAlive;
@@ -250,7 +251,11 @@ impl Session {
             return;
         }
         match result {
-            Ok(()) => self.effects.extend(saving.answer.map(Effect::Send)),
+            Ok(()) => {
+                if let Some(answer) = saving.answer {
+                    self.send(answer);
+                }
+            }
             Err(fault) => self.handle_save_failed(saving, fault),
         }
         self.pump();
@@ -317,7 +322,12 @@ impl Session {
     }
 
     pub(crate) fn send(&mut self, packet: Packet) {
-        self.effects.push_back(Effect::Send(packet));
+        // How long a delivery may be was looked at when it was made.
+        let fits = match matches!(packet, Packet::Publish(_)) {
+            true => Some(packet),
+            false => fitting(packet, self.version, self.packet_bytes_max),
+        };
+        self.effects.extend(fits.map(Effect::Send));
     }
 
     /// Ends the connection over something that the client must not do.

@@ -74,17 +74,24 @@ impl Session {
             View::Log(topic) => topic.to_string(),
             View::Inbox => PartyTopic::Inbox(self.key.party.clone()).to_string(),
         };
-        let left_s = match message.properties.lifetime(message.at, self.wall_clock()) {
-            Lifetime::Unbounded => None,
-            Lifetime::Left(left_s) => Some(left_s),
-            Lifetime::Over => return Passage::Done,
-        };
+        let way = backfill.map_or(Way::Cursor, |filter| Way::Backfill(filter.to_owned()));
+        let item = Item { log: LogName::Tx(message.topic.tx.clone()), seq: message.seq, topic: topic.clone(), way };
+        let Some(left_s) = self.left_of(&item, &message.properties, message.at) else { return Passage::Done };
         let mut properties = outgoing(&message.properties, meeting.identifiers);
         properties.message_expiry_interval_s = left_s;
         properties.user_properties.extend(provenance(addressed));
-        let way = backfill.map_or(Way::Cursor, |filter| Way::Backfill(filter.to_owned()));
-        let item = Item { log: LogName::Tx(message.topic.tx.clone()), seq: message.seq, topic: topic.clone(), way };
         self.transmit(publish(topic, meeting.qos, properties, message.payload.clone()), item)
+    }
+
+    /// What a delivery says of its expiry, which may be nothing. `None`: its lifetime is over, and it is not to be begun any
+    /// more (MQTT5 3.3.2-5); one that was begun is completed all the same (MQTT5 4.4.0-1), with nothing left.
+    pub(crate) fn left_of(&self, item: &Item, properties: &MessageProperties, at: UnixMs) -> Option<Option<u32>> {
+        match properties.lifetime(at, self.wall_clock()) {
+            Lifetime::Unbounded => Some(None),
+            Lifetime::Left(left_s) => Some(Some(left_s)),
+            Lifetime::Over if self.window.past(item) == Past::None => None,
+            Lifetime::Over => Some(Some(0)),
+        }
     }
 
     /// What the interim state of this transaction meets.

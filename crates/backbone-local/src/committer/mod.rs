@@ -202,7 +202,7 @@ impl Committer {
             self.movement.hand_message(message, &addressees);
         }
         for (message, hearers) in ordinary_copies {
-            self.movement.hand_ordinary(message, hearers);
+            self.movement.hand_ordinary(&message, hearers);
         }
         for tx in pending.changed {
             self.changed.mark(tx);

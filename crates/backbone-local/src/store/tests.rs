@@ -3,7 +3,7 @@
 use rocksdb::{DB, Options};
 
 use super::families::Family;
-use super::{Batch, IDENTITIES_KEY, SCHEMA_KEY, SharedStore, Store};
+use super::{Batch, IDENTITIES_KEY, SCHEMA_KEY, SCHEMA_VERSION, SharedStore, Store};
 use crate::{Identities, OpenError};
 
 fn directory() -> tempfile::TempDir {

@@ -4,12 +4,17 @@
 
 mod fixtures;
 pub mod handshakes;
+mod listener;
 pub mod live;
 pub mod log;
+pub mod ordinary;
 pub mod presence;
 pub mod registry;
 pub mod replay;
+pub mod retained;
 pub mod sessions;
+pub mod shared;
+pub mod wills;
 
 pub use fixtures::{open_rules, open_topic_rules};
 
@@ -70,6 +75,40 @@ where
         handshakes::receipts_of_two_sessions_are_two,
         handshakes::steps_of_deliveries_are_found_again,
         handshakes::what_is_settled_goes_with_the_cursors_that_passed_it,
+        ordinary::what_is_said_waits_for_a_session_that_is_away,
+        ordinary::live_copies_are_what_the_queue_holds_until_it_is_done_with,
+        ordinary::a_message_lasts_until_the_last_queue_lets_go,
+        ordinary::at_qos_0_nothing_waits,
+        ordinary::overlapping_subscriptions_bring_one_delivery,
+        ordinary::no_local_leaves_out_what_the_session_published,
+        ordinary::retain_is_forwarded_as_published_only_where_asked_for,
+        ordinary::nobody_hears_what_no_rule_lets_them_hear,
+        ordinary::nothing_is_added_after_an_unsubscribe_or_an_end,
+        ordinary::nothing_waits_for_a_session_that_has_expired,
+        ordinary::a_full_queue_refuses_the_publish_and_nothing_of_it_is_kept,
+        ordinary::a_publish_with_a_receipt_is_made_once,
+        ordinary::the_order_of_a_publisher_is_kept,
+        retained::a_new_subscription_brings_the_last_one_of_each_topic,
+        retained::an_empty_payload_clears_and_is_delivered,
+        retained::only_a_publish_with_retain_touches_it,
+        retained::at_qos_0_it_comes_through_the_queue,
+        retained::an_expired_one_is_not_brought,
+        retained::it_comes_before_what_is_said_later,
+        retained::rights_are_checked_when_it_is_brought,
+        retained::very_many_come_in_slices,
+        shared::each_message_goes_to_one_member_in_turn,
+        shared::groups_and_own_subscriptions_are_apart,
+        shared::members_that_are_there_come_first,
+        shared::what_a_member_leaves_reaches_another,
+        shared::without_another_member_it_waits,
+        shared::what_is_under_way_at_qos_2_stays_with_its_member,
+        wills::a_will_is_kept_from_the_connect_on,
+        wills::a_will_is_said_once,
+        wills::a_will_that_is_not_there_is_not_said,
+        wills::a_take_over_takes_a_will_back_or_says_it,
+        wills::a_will_under_tx_is_taken_back_by_whoever_comes_back,
+        wills::a_will_under_tx_enters_the_log,
+        wills::a_will_without_rights_is_forgotten,
         presence::epochs_grow_with_each_arrival,
         presence::a_party_is_present_while_one_session_is,
         presence::parties_are_listed_in_pages,

@@ -336,3 +336,6 @@ pub(crate) fn log_not_discarded(error: &SaveError) {
 pub(crate) fn fault(error: StoreError) -> Fault {
     Fault(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use quorate_backbone::memory::memory_backbone;
 use quorate_backbone::TopicRules;
+use quorate_backbone::memory::memory_backbone;
 use quorate_backbone::{Append, Appended, Backbone, Health, TransactionLog};
 use quorate_domain::{
     Author, CreationRules, MessageProperties, PartyId, Qos, Refusal, SessionKey, Sha256, TransactionRule, UnixMs,

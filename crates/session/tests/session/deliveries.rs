@@ -246,3 +246,28 @@ fn what_was_begun_is_completed_after_an_unsubscribe() {
     resume(&mut alice);
     assert_eq!(publishes(&alice).iter().map(|publish| &publish.payload[..]).collect::<Vec<_>>(), [b"begun"]);
 }
+
+#[test]
+fn what_was_sent_does_not_expire() {
+    let mut alice = opened(8);
+    let properties = MessageProperties { expiry_interval_s: Some(10), ..MessageProperties::default() };
+    let expiring = OrdinaryMessage { properties, ..message("a", Qos::ExactlyOnce, "x") };
+    alice.bring_so(manner(Qos::ExactlyOnce), expiring);
+    alice.answer_all(&Logs::default());
+    assert_eq!(alice.heard.len(), 1);
+    alice.lose_connection();
+    alice.now = Duration::from_secs(60);
+    resume(&mut alice);
+    assert_eq!(publishes(&alice).len(), 1);
+}
+
+#[test]
+fn reason_strings_are_left_out_where_the_client_takes_less() {
+    let mut alice = Endpoint::new("alice");
+    let connect = connect(false, 3_600);
+    let properties = ConnectProperties { maximum_packet_size: Some(10), ..connect.properties };
+    alice.connect_with(Connect { properties, ..connect }, quorate_session::Limits::default()).unwrap();
+    alice.packet(publish("a", QoS::AtLeastOnce, 9, "x"));
+    let Some(Packet::PubAck(ack)) = alice.sent.last() else { panic!("no PUBACK") };
+    assert_eq!((ack.reason_code, &ack.properties), (ReasonCode::NotAuthorized, &None));
+}

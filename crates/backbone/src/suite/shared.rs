@@ -1,0 +1,107 @@
+//! Shared subscriptions (MQTT5 4.8.2).
+
+use std::collections::BTreeMap;
+
+use quorate_domain::{Qos, SubscriptionRecord};
+
+use super::listener::{Listener, payload, say, says, to};
+use crate::{Backbone, Publication};
+
+const SHARED: &str = "$share/workers/jobs/+";
+
+/// Each message goes to one member, in turn.
+pub async fn each_message_goes_to_one_member_in_turn(backbone: Backbone) {
+    let members = [
+        Listener::lasting(&backbone, "alice", SHARED).await,
+        Listener::passing(&backbone, "bob", SHARED).await,
+        Listener::lasting(&backbone, "carol", SHARED).await,
+    ];
+    for number in 0..30 {
+        say(&backbone, says("dave", "jobs/a", &format!("{number:02}"))).await;
+    }
+    let mut all = Vec::new();
+    for member in &members {
+        let waiting = member.waiting().await;
+        assert_eq!(waiting.len(), 10, "{}", member.key);
+        all.extend(waiting);
+    }
+    all.sort();
+    assert_eq!(all, (0..30).map(|number: u32| format!("{number:02}")).collect::<Vec<_>>());
+}
+
+/// Two groups over one filter are two subscriptions, and each message comes to both; so it does beside one of one's own.
+pub async fn groups_and_own_subscriptions_are_apart(backbone: Backbone) {
+    let mut alice = Listener::lasting(&backbone, "alice", "other").await;
+    alice.subscribe(SubscriptionRecord { qos: 1, identifier: Some(1), ..to("jobs/#") }, &[]).await;
+    alice.subscribe(SubscriptionRecord { qos: 2, identifier: Some(2), ..to(SHARED) }, &[]).await;
+    let bob = Listener::lasting(&backbone, "bob", "$share/others/jobs/+").await;
+    say(&backbone, Publication { qos: Qos::ExactlyOnce, ..says("carol", "jobs/a", "x") }).await;
+    let heard: BTreeMap<Vec<u32>, Qos> =
+        alice.queue().await.into_iter().map(|queued| (queued.manner.identifiers, queued.manner.qos)).collect();
+    assert_eq!(heard, BTreeMap::from([(vec![1], Qos::AtLeastOnce), (vec![2], Qos::ExactlyOnce)]));
+    assert_eq!(bob.waiting().await, ["x"]);
+}
+
+/// A member that is away gets nothing while another is there; where none is, one that comes back has it.
+pub async fn members_that_are_there_come_first(backbone: Backbone) {
+    Listener::lasting(&backbone, "alice", SHARED).await.leave().await;
+    let bob = Listener::passing(&backbone, "bob", SHARED).await;
+    for _ in 0..4 {
+        say(&backbone, says("carol", "jobs/a", "now")).await;
+    }
+    assert_eq!(bob.waiting().await.len(), 4);
+    let seqs: Vec<_> = bob.queue().await.iter().map(|queued| queued.seq).collect();
+    bob.dequeue(&seqs).await;
+    bob.leave().await;
+    say(&backbone, says("carol", "jobs/a", "later")).await;
+    assert_eq!(Listener::come_back(&backbone, "alice").await.waiting().await, ["later"]);
+}
+
+/// What a member leaves unacknowledged reaches another, whether its session goes on or not.
+pub async fn what_a_member_leaves_reaches_another(backbone: Backbone) {
+    for lasting in [true, false] {
+        let alice = match lasting {
+            true => Listener::lasting(&backbone, "alice", SHARED).await,
+            false => Listener::passing(&backbone, "alice", SHARED).await,
+        };
+        for number in 0..3 {
+            say(&backbone, says("carol", "jobs/a", &number.to_string())).await;
+        }
+        let done = alice.queue().await[0].seq;
+        alice.dequeue(&[done]).await;
+        let bob = Listener::passing(&backbone, "bob", SHARED).await;
+        alice.leave().await;
+        assert_eq!(bob.until_waiting(2).await, ["1", "2"]);
+        let seqs: Vec<_> = bob.queue().await.iter().map(|queued| queued.seq).collect();
+        bob.dequeue(&seqs).await;
+        bob.leave().await;
+        let again = Listener::come_back(&backbone, "alice").await;
+        assert!(again.queue().await.is_empty(), "it has moved");
+    }
+}
+
+/// Where nobody else is, it waits for a member that comes back.
+pub async fn without_another_member_it_waits(backbone: Backbone) {
+    let alice = Listener::lasting(&backbone, "alice", SHARED).await;
+    say(&backbone, says("carol", "jobs/a", "hers")).await;
+    alice.leave().await;
+    assert_eq!(Listener::come_back(&backbone, "alice").await.waiting().await, ["hers"]);
+}
+
+/// A delivery at QoS 2 that is under way stays with its member, and ends with its session.
+pub async fn what_is_under_way_at_qos_2_stays_with_its_member(backbone: Backbone) {
+    let job = |text: &str| Publication { qos: Qos::ExactlyOnce, ..says("carol", "jobs/a", text) };
+    let alice = Listener::lasting(&backbone, "alice", SHARED).await;
+    say(&backbone, job("begun")).await;
+    say(&backbone, job("not begun")).await;
+    alice.hold(&alice.queue().await[0]).await;
+    let bob = Listener::lasting(&backbone, "bob", SHARED).await;
+    alice.leave().await;
+    assert_eq!(bob.until_waiting(1).await, ["not begun"]);
+    let again = Listener::come_back(&backbone, "alice").await;
+    assert_eq!(again.waiting().await, ["begun"]);
+    backbone.sessions.remove(&again.key, again.epoch).await.expect("removed");
+    say(&backbone, job("next")).await;
+    let waiting: Vec<String> = bob.queue().await.iter().map(payload).collect();
+    assert_eq!(waiting, ["not begun", "next"]);
+}
