@@ -1,22 +1,23 @@
 //! What waits for a session of an ordinary topic while it is away, also where the broker is killed meanwhile; and what of
 //! it is left out: too large for its client, or too old.
 
-use quorate_testkit::{BrokerOptions, eventually};
+use quorate_testkit::BrokerOptions;
 use serde_json::json;
 
-use crate::actors::{Actor, Cast, Version, code, lasting, paho, with};
+use crate::actors::{Actor, Cast, Version, code, paho};
 use crate::stage::{LIMIT, Stage};
 
 const CAST: Cast = paho(Version::V5);
 const VERSIONS: [Version; 2] = [Version::V3_1_1, Version::V5];
 const COUNT: usize = 60;
+const PACKET_IDENTIFIER_NOT_FOUND: u64 = 0x92;
 
 async fn stage() -> Stage {
     Stage::open_with(BrokerOptions::default().with_open_topics()).await
 }
 
-fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
-    range.map(|number| number.to_string()).collect()
+fn numbers(numbers: impl Iterator<Item = usize>) -> Vec<String> {
+    numbers.map(|number| number.to_string()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,8 +37,13 @@ async fn what_waits_for_a_session_is_there_after_a_kill() {
         let (mut bob, present) = Actor::resumed(&stage, paho(version), "bob").await;
         assert!(present, "{version:?}");
         let mut alice = Actor::connected(&stage, paho(version), "alice").await;
-        alice.publish("queue/n", "end", 1).await;
-        assert_eq!(bob.hear_until("end").await, numbers(0..COUNT), "{version:?}: each once, in order");
+        alice.publish("queue/n", "end", 2).await;
+        let heard = bob.hear_until("end").await;
+        // A client hears a message of QoS 2 later than its PUBLISH: only those of one QoS are in order.
+        let (at_2, at_1): (Vec<_>, Vec<_>) =
+            heard.into_iter().partition(|number| number.parse::<usize>().unwrap() % 2 == 1);
+        assert_eq!(at_1, numbers((0..COUNT).step_by(2)), "{version:?}: each once, in order");
+        assert_eq!(at_2, numbers((1..COUNT).step_by(2)), "{version:?}: each once, in order");
     }
 }
 
@@ -101,7 +107,8 @@ async fn at_qos_2_each_message_is_heard_once_over_kills_in_the_middle() {
 
 fn completed(answer: &serde_json::Value) -> usize {
     assert_eq!(answer["event"], "published", "{answer}");
-    assert!(code(answer) < 0x80, "{answer}");
+    // The broker may have been killed between the end of a handshake and its PUBCOMP: it knows nothing of it any more.
+    assert!(code(answer) < 0x80 || code(answer) == PACKET_IDENTIFIER_NOT_FOUND, "{answer}");
     1
 }
 
@@ -132,17 +139,22 @@ async fn the_expiry_of_a_message_counts_down_while_it_waits() {
     for (payload, expiry_s) in [("short", 1), ("long", 100)] {
         alice.publish_with(json!({"topic": "queue", "payload": payload, "expiry_s": expiry_s})).await;
     }
-    let stage = &stage;
-    // A client that acknowledges nothing hears it all at each of its connections.
-    let left_s = eventually(LIMIT, async || {
-        let mut bob = Actor::enter(stage, CAST, "bob");
-        assert!(bob.connect(with(lasting(), json!({"silent": true}))).await);
-        let first = bob.next().await;
-        match (first.payload.as_str(), first.properties["expiry_s"].as_u64()) {
-            ("long", Some(left_s)) if left_s < 100 => Ok(left_s),
-            (payload, left_s) => Err(anyhow::anyhow!("{payload}: {left_s:?} s left")),
+    // A clock: what is retained for a second after the others.
+    alice.publish_with(json!({"topic": "clock", "payload": "tick", "expiry_s": 1, "retain": true})).await;
+    let mut carol = Actor::connected(&stage, CAST, "carol").await;
+    let second = async {
+        loop {
+            carol.subscribe("clock", 1).await;
+            alice.publish("clock", "end", 1).await;
+            if carol.hear_until("end").await.is_empty() {
+                break;
+            }
         }
-    });
-    let left_s = left_s.await.unwrap();
-    assert!(left_s > 100 - LIMIT.as_secs(), "{left_s} s left");
+    };
+    tokio::time::timeout(LIMIT, second).await.expect("what is retained expires");
+    let (mut bob, _) = Actor::resumed(&stage, CAST, "bob").await;
+    let first = bob.next().await;
+    assert_eq!(first.payload, "long");
+    let left_s = first.properties["expiry_s"].as_u64().unwrap();
+    assert!((100 - LIMIT.as_secs()..100).contains(&left_s), "{left_s} s left");
 }

@@ -21,7 +21,8 @@ async fn kept(stage: &Stage) -> Vec<Heard> {
     let mut alice = Actor::connected(stage, CAST, "alice").await;
     let mut bob = Actor::connected(stage, CAST, "bob").await;
     bob.subscribe("kept/#", 2).await;
-    alice.publish("kept/end", "end", 1).await;
+    // At QoS 2, so that it completes after all the others.
+    alice.publish("kept/end", "end", 2).await;
     let mut heard = Vec::new();
     loop {
         let message = bob.next().await;

@@ -32,6 +32,8 @@ async fn play(mut command: Command, mut words: Receiver<Value>, events: Sender<V
     let mut child = command.spawn().expect("`make test` installs what the actors need");
     let mut input = child.stdin.take().expect("piped");
     let mut output = BufReader::new(child.stdout.take().expect("piped")).lines();
+    // Dropped before its output is, so that it is killed before it finds that nobody listens.
+    let _child = child;
     let hear = async {
         while let Some(word) = words.recv().await {
             input.write_all(format!("{word}\n").as_bytes()).await.expect("an actor that listens");

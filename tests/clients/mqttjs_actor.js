@@ -78,9 +78,11 @@ function options(words) {
 
 function connect(words) {
   client = mqtt.connect(place.url, options(words))
-  client.on('connect', (connack) => {
-    const assigned = connack.properties && connack.properties.assignedClientIdentifier
-    tell('connected', { session_present: connack.sessionPresent, assigned })
+  // MQTT.js itself tells it later, when all is answered that it publishes again.
+  client.on('packetreceive', (packet) => {
+    if (packet.cmd !== 'connack' || packet.returnCode || packet.reasonCode) return
+    const assigned = packet.properties && packet.properties.assignedClientIdentifier
+    tell('connected', { session_present: packet.sessionPresent, assigned })
   })
   client.on('error', (error) => {
     if (typeof error.code !== 'number') return
@@ -106,7 +108,8 @@ function code(error) {
 
 const deeds = {
   connect,
-  reconnect: () => client.reconnect(),
+  // With what it remembers of its session.
+  reconnect: () => client.reconnect({ incomingStore: client.incomingStore, outgoingStore: client.outgoingStore }),
   publish: (words) => {
     const { topic, payload, qos, retain } = words
     client.publish(topic, payload, { qos, retain, properties: properties(words) }, (error) =>

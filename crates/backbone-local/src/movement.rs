@@ -147,6 +147,18 @@ impl LiveFanout {
         }
     }
 
+    /// Whether a session has a mailbox.
+    pub(crate) fn is_connected(&self, key: &SessionKey) -> bool {
+        self.lanes[self.lane_of(&key.party)].has_session(key)
+    }
+
+    /// Something was kept of which nobody was told.
+    pub(crate) fn mark_all_behind(&self) {
+        for mailboxes in &self.lanes {
+            mailboxes.mark_all_behind();
+        }
+    }
+
     /// All sessions of a party are on one lane. The hash has fixed keys; that a party may choose its name to share a lane
     /// costs it and its neighbours nothing but evenness.
     fn lane_of(&self, party: &PartyId) -> usize {

@@ -1,100 +1,128 @@
 //! What takes longer than one batch should: retained messages for a new subscription, the queue of a session that is
-//! over, what a member of a shared subscription leaves behind. One slice goes into each batch, beside what waits.
+//! over, what a member of a shared subscription leaves behind. It is done in slices, a few in each batch, beside what
+//! waits.
 
-use quorate_domain::{InflightRecord, Lifetime, LogName, Routed, Seq, SessionKey};
+use std::collections::VecDeque;
+
+use quorate_backbone::ReadLimit;
+use quorate_domain::{InflightRecord, LogName, Routed, Seq, SessionKey};
 
 use super::Committer;
 use super::pending::Pending;
-use crate::clock;
 use crate::store::{Contents, QueueId, QueueValue, Store, StoreFault};
 
-/// Records that one slice looks at.
-const SLICE: usize = 500;
+/// What one slice looks at.
+const SLICE: ReadLimit = ReadLimit { messages: 250, bytes: 512 << 10 };
+/// Slices in one batch: so many sessions can begin or end before others wait longer.
+const SLICES_AT_ONCE: usize = 4;
 
 /// Something to be done in slices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Chore {
     /// Puts what is retained for a filter into the queue of the session that has subscribed to it.
-    Replay {
-        key: SessionKey,
-        /// The queue that the session had when it subscribed: another one means that it began anew.
-        queue: QueueId,
-        filter: String,
-        /// The last topic that was looked at.
-        after: Option<String>,
-    },
+    Replay(Replay),
     /// Hands on what a session that is away has not acknowledged of shared subscriptions, until it is back.
     HandOn { key: SessionKey, queue: QueueId, after: Seq },
-    /// Takes a queue away, handing on what came by shared subscriptions.
+    /// Takes the queue of a session that is over away, handing on what came by shared subscriptions.
     Purge {
         queue: QueueId,
-        /// Whose it was; `None`: of a connection that ended with an earlier run.
+        /// Whose it was; `None`: it never held anything of a shared subscription.
         of: Option<SessionKey>,
-        /// What was on its way at QoS 2 ends with its session (MQTT5 4.8.2-5).
-        under_way: Vec<Seq>,
     },
 }
 
-/// The places of a queue that are on their way at QoS 2: they are not handed on (MQTT5 4.8.2-4).
+/// How far retained messages have been put into a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Replay {
+    pub(super) key: SessionKey,
+    /// The queue that the session had when it subscribed: another one means that it began anew.
+    pub(super) queue: QueueId,
+    pub(super) filter: String,
+    /// The last number that was given when the subscription began to hold: what was retained later came to the session
+    /// as it was published.
+    pub(super) until: Option<u64>,
+    /// The last topic that was looked at.
+    pub(super) after: Option<String>,
+}
+
+/// Puts a chore behind the others. `now`: the last number that was given. One that would do over again what another
+/// will do in any case is left out: so they are no more than there are queues and subscriptions, but for those begun.
+pub(super) fn remember(mut chore: Chore, now: u64, chores: &mut VecDeque<Chore>) {
+    if let Chore::Replay(Replay { until, .. }) = &mut chore {
+        until.get_or_insert(now);
+    }
+    chores.retain(|other| !is_covered(other, &chore));
+    chores.push_back(chore);
+}
+
+fn is_covered(one: &Chore, by: &Chore) -> bool {
+    match (one, by) {
+        (Chore::Replay(one), Chore::Replay(by)) => {
+            by.after.is_none() && (&one.key, one.queue, &one.filter) == (&by.key, by.queue, &by.filter)
+        }
+        (Chore::HandOn { queue: one, .. }, Chore::HandOn { queue: by, after: Seq::ZERO, .. }) => one == by,
+        _ => false,
+    }
+}
+
+/// The places of a queue that are on their way at QoS 2: they are not handed on (MQTT5 4.8.2-4, 4.8.2-5).
 pub(super) fn under_way(records: &[InflightRecord]) -> Vec<Seq> {
     let in_queue = records.iter().filter(|record| record.delivery.log == LogName::Queue);
     in_queue.map(|record| record.delivery.seq).collect()
 }
 
 impl Committer {
-    /// Does a slice of the oldest chore; what is left of it is remembered with the batch.
-    pub(super) fn do_chore(&mut self, pending: &mut Pending) {
-        let Some(chore) = self.topics.chores.pop_front() else { return };
-        pending.chore = Some(chore.clone());
-        match self.slice(chore, pending) {
-            Ok(rest) => pending.topics.chores.extend(rest),
-            Err(error) => tracing::error!(%error, "a chore of the store cannot go on and is given up"),
+    /// Does a slice of each of the oldest chores. To be called on an empty batch: a chore looks at the store alone.
+    pub(super) fn do_chores(&mut self, pending: &mut Pending) {
+        for _ in 0..SLICES_AT_ONCE {
+            let Some(chore) = self.topics.chores.pop_front() else { return };
+            pending.topics.begun.push(chore.clone());
+            match self.slice(chore, pending) {
+                Ok(rest) => pending.topics.chores.extend(rest),
+                Err(error) => tracing::error!(%error, "a chore of the store cannot go on and is given up"),
+            }
+        }
+    }
+
+    /// The slices of a batch that failed are to be done again.
+    pub(super) fn take_chores_back(&mut self, begun: Vec<Chore>) {
+        for chore in begun.into_iter().rev() {
+            self.topics.chores.push_front(chore);
         }
     }
 
     fn slice(&mut self, chore: Chore, pending: &mut Pending) -> Result<Option<Chore>, StoreFault> {
         let store = self.shared.store()?;
         match chore {
-            Chore::Replay { key, queue, filter, after } => self.replay(&store, key, queue, filter, after, pending),
+            Chore::Replay(replay) => self.replay(&store, replay, pending),
             Chore::HandOn { key, queue, after } => self.hand_on(&store, key, queue, after, pending),
-            Chore::Purge { queue, of, under_way } => self.purge(&store, queue, of, under_way, pending),
+            Chore::Purge { queue, of } => self.purge(&store, queue, of, pending),
         }
     }
 
-    fn replay(
-        &mut self,
-        store: &Store,
-        key: SessionKey,
-        queue: QueueId,
-        filter: String,
-        after: Option<String>,
-        pending: &mut Pending,
-    ) -> Result<Option<Chore>, StoreFault> {
-        if self.queue(&key, pending).is_none_or(|state| state.id != queue) {
+    fn replay(&mut self, store: &Store, replay: Replay, pending: &mut Pending) -> Result<Option<Chore>, StoreFault> {
+        let Replay { key, queue, filter, until, after } = &replay;
+        let Some(subscriber) = self.topics.router.subscriber(key) else { return Ok(None) };
+        if self.queue(key, pending).is_none_or(|state| state.id != *queue) {
             return Ok(None);
         }
-        let found = match filter.contains(['+', '#']) {
-            true => store.retained_after(literal_beginning(&filter), after.as_deref(), SLICE)?,
-            false => store.retained(&filter)?.into_iter().collect(),
-        };
-        let next = (found.len() == SLICE).then(|| found.last().map(|message| message.topic.clone())).flatten();
-        for message in found {
-            if message.properties.lifetime(message.at, clock::now()) == Lifetime::Over {
-                self.forget_expired(&message, pending);
+        let slice = store.retained_slice(literal_beginning(filter), after.as_deref(), SLICE)?;
+        let last = slice.records.last().map(|value| value.message.topic.clone());
+        for value in slice.records {
+            let message = value.message;
+            if self.forget_if_over(&message, pending) || until.is_some_and(|until| value.number > until) {
                 continue;
             }
-            let Some(manner) = self.topics.router.meet_retained(&key, &filter, &message) else { continue };
-            let Some(subscriber) = self.topics.router.subscriber(&key) else { return Ok(None) };
-            let routed = Routed { key: key.clone().into(), subscriber, manner };
-            if self.is_full(&routed, pending) {
+            let Some(manner) = self.topics.router.meet_retained(key, filter, &message) else { continue };
+            if self.is_full(key, pending) {
                 tracing::warn!(session = %key, "a queue is full: what else is retained is not put into it");
                 return Ok(None);
             }
-            let contents = Contents::Here(Box::new(message.clone()));
-            let hearer = self.put_into_queue(routed, contents, pending);
+            let routed = Routed { key: key.clone().into(), subscriber, manner };
+            let hearer = self.put_into_queue(routed, Contents::Here(Box::new(message.clone())), pending);
             pending.topics.copies.extend(hearer.map(|hearer| (message.into(), vec![hearer])));
         }
-        Ok(next.map(|topic| Chore::Replay { key, queue, filter, after: Some(topic) }))
+        Ok((!slice.is_end).then_some(Chore::Replay(Replay { after: last, ..replay })))
     }
 
     fn hand_on(
@@ -106,21 +134,20 @@ impl Committer {
         pending: &mut Pending,
     ) -> Result<Option<Chore>, StoreFault> {
         let is_away = self.topics.router.subscriber(&key).is_some_and(|subscriber| !subscriber.present);
-        let is_same = self.queue(&key, pending).is_some_and(|state| state.id == queue);
-        if !is_away || !is_same || pending.sessions.contains(&key) {
+        if !is_away || self.queue(&key, pending).is_none_or(|state| state.id != queue) {
             return Ok(None);
         }
         let under_way = under_way(&store.inflight(&key)?);
-        let entries = store.queue_entries(queue, after, SLICE)?;
-        let last = entries.last().map(|(seq, _)| *seq).filter(|_| entries.len() == SLICE);
+        let slice = store.queue_slice(queue, after, SLICE)?;
+        let last = slice.records.last().map_or(after, |(seq, _)| *seq);
         let mut handed_on = Vec::new();
-        for (seq, value) in entries {
-            if self.hand_on_entry(store, &key, seq, value, &under_way, pending)? {
+        for (seq, value) in slice.records {
+            if !under_way.contains(&seq) && self.hand_on_entry(store, &key, (queue, seq), &value, pending)? {
                 handed_on.push(seq);
             }
         }
-        self.dequeue(store, &key, &handed_on, pending)?;
-        Ok(last.map(|after| Chore::HandOn { key, queue, after }))
+        self.dequeue(store, &key, queue, &handed_on, pending)?;
+        Ok((!slice.is_end).then_some(Chore::HandOn { key, queue, after: last }))
     }
 
     /// Gives an entry to another member, if it came by a shared subscription and there is one. The message is written for
@@ -129,15 +156,19 @@ impl Committer {
         &mut self,
         store: &Store,
         key: &SessionKey,
-        seq: Seq,
-        value: QueueValue,
-        under_way: &[Seq],
+        place: (QueueId, Seq),
+        value: &QueueValue,
         pending: &mut Pending,
     ) -> Result<bool, StoreFault> {
-        let Some(share) = value.manner.share.filter(|_| !under_way.contains(&seq)) else { return Ok(false) };
-        let message = store.contents(value.contents)?;
-        let Some(routed) = self.topics.router.route_again(&share, &message, key) else { return Ok(false) };
-        if self.queue(&routed.key, pending).is_none() || self.is_full(&routed, pending) {
+        let Some(share) = value.manner.share.as_ref().filter(|_| !pending.topics.dequeued.contains(&place)) else {
+            return Ok(false);
+        };
+        let message = store.contents(value.contents.clone())?;
+        let routed = self.topics.router.route_again(share, &message, key);
+        let Some(routed) = routed.and_then(|routed| self.one_who_is_there(routed, &message, pending)) else {
+            return Ok(false);
+        };
+        if *routed.key == *key || self.is_full(&routed.key, pending) {
             return Ok(false);
         }
         self.enqueue(message, vec![routed], pending);
@@ -149,19 +180,25 @@ impl Committer {
         store: &Store,
         queue: QueueId,
         of: Option<SessionKey>,
-        under_way: Vec<Seq>,
         pending: &mut Pending,
     ) -> Result<Option<Chore>, StoreFault> {
-        let entries = store.queue_entries(queue, Seq::ZERO, SLICE)?;
-        let is_last = entries.len() < SLICE;
-        for (seq, value) in entries {
-            let contents = value.contents.clone();
-            if let Some(key) = &of {
-                self.hand_on_entry(store, key, seq, value, &under_way, pending)?;
+        let slice = store.queue_slice(queue, Seq::ZERO, SLICE)?;
+        for (seq, value) in slice.records {
+            if let Some(key) = &of
+                && !self.hand_on_entry(store, key, (queue, seq), &value, pending)?
+                && value.manner.share.is_some()
+            {
+                tracing::info!(session = %key, "a message of a shared subscription is lost with its last member");
             }
-            self.take_out(store, queue, seq, &contents, pending)?;
+            self.take_out(store, queue, seq, &value.contents, pending)?;
         }
-        Ok((!is_last).then_some(Chore::Purge { queue, of, under_way }))
+        if !slice.is_end {
+            return Ok(Some(Chore::Purge { queue, of }));
+        }
+        if of.is_some() {
+            pending.batch.delete_queue_owner(queue);
+        }
+        Ok(None)
     }
 }
 
@@ -174,12 +211,36 @@ fn literal_beginning(filter: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use quorate_domain::PartyId;
+
     use super::*;
+
+    fn replay(filter: &str, after: Option<&str>) -> Chore {
+        let party = PartyId::new("alice").expect("a valid party");
+        let key = SessionKey { party, client_id: "one".to_owned() };
+        let (filter, after) = (filter.to_owned(), after.map(str::to_owned));
+        Chore::Replay(Replay { key, queue: 1, filter, until: None, after })
+    }
 
     #[test]
     fn every_topic_that_a_filter_matches_begins_like_it() {
         for (filter, beginning) in [("a/b", "a/b"), ("a/#", "a"), ("a/+/b", "a"), ("#", ""), ("+/a", ""), ("/#", "")] {
             assert_eq!(literal_beginning(filter), beginning);
         }
+    }
+
+    #[test]
+    fn who_subscribes_again_and_again_leaves_one_chore() {
+        let mut chores = VecDeque::new();
+        for now in 1..=5 {
+            remember(replay("a/#", None), now, &mut chores);
+            remember(replay("b/#", None), now, &mut chores);
+        }
+        let untils: Vec<_> =
+            chores.iter().map(|chore| matches!(chore, Chore::Replay(it) if it.until == Some(5))).collect();
+        assert_eq!(untils, [true, true]);
+        // What is left of one that has begun does not take the place of one that begins.
+        remember(replay("a/#", Some("a/b")), 6, &mut chores);
+        assert_eq!(chores.len(), 3);
     }
 }

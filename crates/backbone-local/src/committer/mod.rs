@@ -4,6 +4,7 @@
 
 mod chores;
 mod job;
+mod ordinary;
 mod pending;
 mod presence;
 mod recovery;
@@ -83,18 +84,9 @@ impl Committer {
     fn run(&mut self, jobs: &mut mpsc::Receiver<Job>) {
         loop {
             let mut pending = Pending::default();
-            let mut next = match self.topics.chores.is_empty() {
-                true => match jobs.blocking_recv() {
-                    Some(first) => Some(first),
-                    None => return,
-                },
-                false => match jobs.try_recv() {
-                    Err(mpsc::error::TryRecvError::Disconnected) => return,
-                    first => first.ok(),
-                },
-            };
+            let Ok(mut next) = self.next_job(jobs) else { return };
             let mut stop = false;
-            self.do_chore(&mut pending);
+            self.do_chores(&mut pending);
             while let Some(job) = next.take() {
                 if matches!(job, Job::Stop) {
                     stop = true;
@@ -113,6 +105,17 @@ impl Committer {
             if self.commit(pending, jobs) == Recovery::Stop || stop {
                 return;
             }
+        }
+    }
+
+    /// What a batch begins with; where chores wait, none is waited for. An error: nobody can ask any more.
+    fn next_job(&self, jobs: &mut mpsc::Receiver<Job>) -> Result<Option<Job>, mpsc::error::TryRecvError> {
+        if self.topics.chores.is_empty() {
+            return jobs.blocking_recv().map(Some).ok_or(mpsc::error::TryRecvError::Disconnected);
+        }
+        match jobs.try_recv() {
+            Err(mpsc::error::TryRecvError::Empty) => Ok(None),
+            received => received.map(Some),
         }
     }
 
@@ -159,7 +162,7 @@ impl Committer {
         pending.seal();
         if let Err(error) = self.write(&pending) {
             let told = self.note_failure(&error);
-            self.topics.chores.extend(pending.chore);
+            self.take_chores_back(std::mem::take(&mut pending.topics.begun));
             for reply in pending.replies {
                 reply.give_fault(&told);
             }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use quorate_domain::{LogMessage, PartyId, Seq, SessionKey, Slot, TxId, TxTopic};
 
-use super::chores::Chore;
 use super::job::{Regard, Reply};
 use super::topics::PendingTopics;
 use crate::store::{Batch, PresenceValue, Resident};
@@ -43,8 +42,6 @@ pub(super) struct Pending {
     pub(super) copies: Vec<LiveCopy>,
     /// What it changes of ordinary topics.
     pub(super) topics: PendingTopics,
-    /// The chore of which a slice is in this batch, as it was before: it is done again if the batch fails.
-    pub(super) chore: Option<Chore>,
     /// The outcomes, in the order of the queue.
     pub(super) replies: Vec<Reply>,
 }
@@ -71,7 +68,7 @@ impl Pending {
                 self.batch.put_progress(resident);
             }
         }
-        if let Some(counter) = self.topics.counter() {
+        if let Some(counter) = self.topics.counter {
             self.batch.put_ordinary_counter(counter);
         }
         if let Some(epoch) = self.session_epoch {

@@ -59,6 +59,8 @@ impl Committer {
             backoff = (backoff * 2).min(BACKOFF_LAST);
         }
         tracing::info!("the store is open again");
+        // What was written all the same, and told to nobody, is to be found.
+        self.movement.mark_all_behind();
         self.health.recover();
         self.metrics.store_ready.set(1);
         Recovery::Open
@@ -67,7 +69,9 @@ impl Committer {
     /// While the disk takes nothing, the store stays open as it is: what it holds can still be read.
     fn try_reopen(&mut self) -> Result<(), StoreFault> {
         self.disk.probe()?;
-        self.shared.reopen()
+        self.shared.reopen()?;
+        let movement = &self.movement;
+        self.topics.load_again(&*self.shared.store()?, |key| movement.is_connected(key))
     }
 }
 

@@ -5,11 +5,11 @@ use quorate_domain::{
     Agreement, CursorMoves, Refusal, Seq, SessionExpiry, SessionKey, SessionRecord, StoredSession, Subscriber, UnixMs,
 };
 
-use super::chores::{Chore, under_way};
+use super::chores::{Chore, Replay, under_way};
 use super::job::{Save, storage_fault};
 use super::pending::Pending;
 use super::{Committer, fault};
-use crate::store::{SessionValue, Store, StoreFault};
+use crate::store::{QueueId, SessionValue, Store, StoreFault};
 
 impl Committer {
     /// Gives a session to a new owner.
@@ -42,28 +42,23 @@ impl Committer {
         let before = store.session(key)?;
         let old_queue = before.as_ref().map(|session| session.queue);
         let record = before.and_then(|session| session.record).filter(goes_on);
-        let is_kept = record.is_some();
+        let kept_queue = old_queue.filter(|_| record.is_some());
         let stored = belongings(&store, key, record.unwrap_or_default())?;
-        if !is_kept {
+        let subscriber = Subscriber { durable: agreement.expiry != SessionExpiry::AtDisconnect, present: true };
+        if kept_queue.is_some() {
+            pending.topics.go_on(key, subscriber, &stored.record.subscriptions);
+        } else {
             pending.batch.delete_belongings(key, &stored);
+            if let Some(queue) = old_queue {
+                self.give_up_queue(&store, key, queue, &stored, pending)?;
+            }
+            pending.topics.begin(key, subscriber, epoch);
         }
-        self.exchange_will(&store, key, epoch, is_kept, agreement.will, pending)?;
-        let left = under_way(&stored.inflight);
-        let stored = is_kept.then_some(stored);
+        // Said after that: what ends here does not hear it.
+        self.exchange_will(&store, key, epoch, kept_queue.is_some(), agreement.will, pending)?;
+        let stored = kept_queue.map(|_| stored);
         let record = record_while_connected(stored.as_ref().map(|stored| &stored.record), agreement.expiry);
-        let subscriber = Subscriber { durable: record.is_some(), present: true };
-        let queue = match (&stored, old_queue) {
-            (Some(stored), Some(queue)) => {
-                pending.topics.go_on(key, subscriber, &stored.record.subscriptions);
-                queue
-            }
-            _ => {
-                pending.topics.begin(key, subscriber, epoch);
-                let purge = |queue| Chore::Purge { queue, of: Some(key.clone()), under_way: left };
-                pending.topics.chores.extend(old_queue.map(purge));
-                epoch
-            }
-        };
+        let queue = kept_queue.unwrap_or(epoch);
         pending.batch.put_session(key, &SessionValue { epoch, queue, record });
         pending.session_epoch = Some(epoch);
         pending.sessions.insert(key.clone());
@@ -92,7 +87,7 @@ impl Committer {
         match save {
             Save::Record { record, replay } => self.keep_record(key, session, *record, replay, pending),
             Save::Cursors(moves) => {
-                self.dequeue(&store, key, &moves.dequeued, pending).map_err(|error| fault(&error))?;
+                self.dequeue(&store, key, session.queue, &moves.dequeued, pending).map_err(|error| fault(&error))?;
                 move_cursors(key, session, &moves, pending);
             }
             Save::Inflight(records) => {
@@ -110,18 +105,46 @@ impl Committer {
             }
             Save::DiscardWill => {
                 pending.batch.delete_will(key);
-                pending.touched.insert(key.clone());
-            }
-            Save::Remove => {
-                let stored = belongings(&store, key, SessionRecord::default()).map_err(|error| fault(&error))?;
-                pending.batch.delete_belongings(key, &stored);
-                pending.batch.delete_session(key);
                 pending.sessions.insert(key.clone());
-                pending.topics.remove(key);
-                let under_way = under_way(&stored.inflight);
-                pending.topics.chores.push(Chore::Purge { queue: session.queue, of: Some(key.clone()), under_way });
             }
+            Save::Remove => self.remove(&store, key, session.queue, pending).map_err(|error| fault(&error))?,
         }
+        Ok(())
+    }
+
+    /// Takes away a session that was found to have expired. (Its will has its own time.)
+    pub(super) fn end_expired(&mut self, key: &SessionKey, pending: &mut Pending) {
+        let ended = self.shared.store().and_then(|store| match store.session(key)? {
+            Some(session) => self.remove(&store, key, session.queue, pending),
+            None => Ok(()),
+        });
+        if let Err(error) = ended {
+            tracing::error!(session = %key, %error, "a session that has expired could not be taken away");
+        }
+    }
+
+    fn remove(&self, store: &Store, key: &SessionKey, queue: QueueId, pending: &mut Pending) -> Result<(), StoreFault> {
+        let stored = belongings(store, key, SessionRecord::default())?;
+        self.give_up_queue(store, key, queue, &stored, pending)?;
+        pending.batch.delete_belongings(key, &stored);
+        pending.batch.delete_session(key);
+        pending.sessions.insert(key.clone());
+        pending.topics.remove(key);
+        Ok(())
+    }
+
+    /// A queue is nobody's from here on. What is under way at QoS 2 ends with its session (MQTT5 4.8.2-5); the rest is
+    /// taken away, or handed on, in slices.
+    fn give_up_queue(
+        &self,
+        store: &Store,
+        key: &SessionKey,
+        queue: QueueId,
+        stored: &StoredSession,
+        pending: &mut Pending,
+    ) -> Result<(), StoreFault> {
+        self.dequeue(store, key, queue, &under_way(&stored.inflight), pending)?;
+        pending.topics.chores.push(Chore::Purge { queue, of: Some(key.clone()) });
         Ok(())
     }
 
@@ -135,16 +158,16 @@ impl Committer {
         pending: &mut Pending,
     ) {
         let SessionValue { epoch, queue, record: before } = session;
-        let durable = before.is_some() || record.expiry != SessionExpiry::AtDisconnect;
-        let is_away = record.disconnected_at.is_some();
-        let subscriber = Subscriber { durable, present: !is_away };
-        pending.topics.put(key, subscriber, &record.subscriptions, record.expires_at());
-        if is_away && self.topics.router.shares(key) {
+        pending.topics.put(key, record.clone());
+        let has_shared = self.queue(key, pending).is_some_and(|state| state.is_owned);
+        if record.disconnected_at.is_some() && has_shared {
             pending.topics.chores.push(Chore::HandOn { key: key.clone(), queue, after: Seq::ZERO });
         }
-        let replays = replay.into_iter().map(|filter| Chore::Replay { key: key.clone(), queue, filter, after: None });
+        let replays = replay
+            .into_iter()
+            .map(|filter| Chore::Replay(Replay { key: key.clone(), queue, filter, until: None, after: None }));
         pending.topics.chores.extend(replays);
-        if durable {
+        if before.is_some() || record.expiry != SessionExpiry::AtDisconnect {
             pending.batch.put_session(key, &SessionValue { epoch, queue, record: Some(record) });
         }
         pending.sessions.insert(key.clone());

@@ -15,9 +15,6 @@ impl Committer {
         epoch: u64,
         pending: &mut Pending,
     ) -> Result<(), StoreError> {
-        if pending.topics.said.contains(key) {
-            return Ok(());
-        }
         let found = self.shared.store().and_then(|store| store.will(key)).map_err(|error| fault(&error))?;
         let Some(WillValue { will, .. }) = found.filter(|value| value.epoch == epoch) else { return Ok(()) };
         self.say(key, will, pending)
@@ -34,8 +31,7 @@ impl Committer {
         will: Option<Will>,
         pending: &mut Pending,
     ) -> Result<(), StoreFault> {
-        let before = store.will(key)?.filter(|_| !pending.topics.said.contains(key));
-        match before {
+        match store.will(key)? {
             Some(WillValue { will, .. }) if !goes_on && is_ordinary(&will) => {
                 if let Err(error) = self.say(key, will, pending) {
                     tracing::error!(session = %key, %error, "a will could not be said");
@@ -58,8 +54,9 @@ impl Committer {
             Err(refusal) => tracing::info!(session = %key, %refusal, "a will is forgotten unsaid"),
             Ok(()) => tracing::debug!(session = %key, "a will is said"),
         }
-        pending.topics.said.insert(key.clone());
         pending.batch.delete_will(key);
+        // Whatever else is decided about the session waits until it can be seen that the will is gone.
+        pending.sessions.insert(key.clone());
         pending.sync = true;
         Ok(())
     }

@@ -12,6 +12,7 @@ mod shared;
 mod tests;
 mod topics;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use quorate_domain::{InflightRecord, PartyId, Place, Seq, SessionKey, Slot, Standing, Transaction, TxId};
@@ -25,7 +26,7 @@ pub(crate) use log::PageRequest;
 pub(crate) use records::{PresenceValue, Resident, SessionValue};
 use records::{ProgressRecord, decode, decode_slot};
 pub(crate) use shared::SharedStore;
-pub(crate) use topics::{Contents, QueueId, QueueValue, WillValue};
+pub(crate) use topics::{Contents, QueueExtent, QueueId, QueueValue, RetainedValue, WillValue};
 
 use crate::{Identities, OpenError};
 
@@ -251,20 +252,37 @@ impl Store {
         limit: usize,
         mut take: impl FnMut(&[u8], &[u8]) -> Result<Option<T>, StoreFault>,
     ) -> Result<Vec<T>, StoreFault> {
+        let mut taken = Vec::new();
+        self.each(family, from, end, |key, value| {
+            if taken.len() >= limit {
+                return Ok(ControlFlow::Break(()));
+            }
+            taken.extend(take(key, value)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(taken)
+    }
+
+    /// Shows the records from `from` to before `end` (empty: to the last), until `look` has enough.
+    fn each(
+        &self,
+        family: Family,
+        from: &[u8],
+        end: &[u8],
+        mut look: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreFault>,
+    ) -> Result<(), StoreFault> {
         let mut options = ReadOptions::default();
         if !end.is_empty() {
             options.set_iterate_upper_bound(end.to_vec());
         }
         let mode = IteratorMode::From(from, Direction::Forward);
-        let mut taken = Vec::new();
         for record in self.db.iterator_cf_opt(self.family(family), options, mode) {
-            if taken.len() >= limit {
+            let (key, value) = record?;
+            if look(&key, &value)?.is_break() {
                 break;
             }
-            let (key, value) = record?;
-            taken.extend(take(&key, &value)?);
         }
-        Ok(taken)
+        Ok(())
     }
 }
 

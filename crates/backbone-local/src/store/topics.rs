@@ -3,6 +3,7 @@
 //! A queue has a number of its own, not the session's name: a session that starts anew gets another, so that what is left
 //! of the old one can be taken away in slices.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use quorate_backbone::ReadLimit;
@@ -39,6 +40,14 @@ pub(crate) enum Contents {
     Kept(u64),
 }
 
+/// A message that is retained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RetainedValue {
+    /// Grows from one retained message to the next, whatever their topics.
+    pub(crate) number: u64,
+    pub(crate) message: OrdinaryMessage,
+}
+
 /// A will and the session that left it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WillValue {
@@ -47,12 +56,22 @@ pub(crate) struct WillValue {
 }
 
 /// How far one queue is filled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct QueueExtent {
-    /// The last place that was given.
+    /// The last place that is taken.
     pub(crate) last: Seq,
     /// Messages in it.
     pub(crate) len: u64,
+    /// Whose it is, where that is noted.
+    pub(crate) owner: Option<SessionKey>,
+}
+
+/// A stretch of records, in the order of their keys.
+#[derive(Debug)]
+pub(crate) struct Slice<T> {
+    pub(crate) records: Vec<T>,
+    /// There was nothing beyond it.
+    pub(crate) is_end: bool,
 }
 
 impl Batch {
@@ -82,8 +101,18 @@ impl Batch {
         self.delete(Family::Queue, keys::queued(queue, seq));
     }
 
-    pub(crate) fn put_retained(&mut self, message: &OrdinaryMessage) {
-        self.put(Family::Retained, keys::retained(&message.topic), encode(message));
+    /// Notes whose queue it is, before its first place: so that what came by shared subscriptions finds its way, also
+    /// when the session is gone.
+    pub(crate) fn put_queue_owner(&mut self, queue: QueueId, owner: &SessionKey) {
+        self.put(Family::Queue, keys::queued(queue, Seq::ZERO), encode(owner));
+    }
+
+    pub(crate) fn delete_queue_owner(&mut self, queue: QueueId) {
+        self.delete(Family::Queue, keys::queued(queue, Seq::ZERO));
+    }
+
+    pub(crate) fn put_retained(&mut self, value: &RetainedValue) {
+        self.put(Family::Retained, keys::retained(&value.message.topic), encode(value));
     }
 
     pub(crate) fn delete_retained(&mut self, topic: &str) {
@@ -118,17 +147,16 @@ impl Store {
         value.map(|value| decode("queue entry", &value)).transpose()
     }
 
-    /// The entries of a queue beyond a place, at most so many.
-    pub(crate) fn queue_entries(
+    /// The entries of a queue beyond a place.
+    pub(crate) fn queue_slice(
         &self,
         queue: QueueId,
         after: Seq,
-        limit: usize,
-    ) -> Result<Vec<(Seq, QueueValue)>, StoreFault> {
+        limit: ReadLimit,
+    ) -> Result<Slice<(Seq, QueueValue)>, StoreFault> {
         let from = keys::after(&keys::queued(queue, after));
-        self.scan(Family::Queue, &from, &keys::queue_end(queue), limit, |key, value| {
-            let (_, seq) = keys::place_of_queued(key).ok_or(StoreFault::Corrupt { kind: "key of a queue" })?;
-            Ok(Some((seq, decode("queue entry", value)?)))
+        self.slice(Family::Queue, &from, &keys::queue_end(queue), limit, |key, value| {
+            Ok((place_of_queued(key)?.1, decode("queue entry", value)?))
         })
     }
 
@@ -145,47 +173,47 @@ impl Store {
 
     /// What waits for a session beyond a place.
     pub(crate) fn queue_page(&self, key: &SessionKey, after: Seq, limit: ReadLimit) -> Result<QueuePage, StoreFault> {
-        let Some(SessionValue { queue, .. }) = self.session(key)? else {
-            return Ok(QueuePage { entries: Vec::new(), is_end: true });
-        };
-        // One more than fits tells whether it is the end.
-        let found = self.queue_entries(queue, after, limit.messages.saturating_add(1))?;
         let mut page = QueuePage { entries: Vec::new(), is_end: true };
+        let Some(SessionValue { queue, .. }) = self.session(key)? else { return Ok(page) };
+        let from = keys::after(&keys::queued(queue, after));
         let mut bytes = 0;
-        for (seq, QueueValue { prev, manner, contents }) in found {
+        self.each(Family::Queue, &from, &keys::queue_end(queue), |key, value| {
+            let (_, seq) = place_of_queued(key)?;
+            let QueueValue { prev, manner, contents } = decode("queue entry", value)?;
             let message = match self.contents(contents) {
                 Ok(message) => message,
                 // Taken out of the queue between the two reads.
-                Err(_) if self.queued(queue, seq)?.is_none() => continue,
+                Err(_) if self.queued(queue, seq)?.is_none() => return Ok(ControlFlow::Continue(())),
                 Err(error) => return Err(error),
             };
             bytes += message.payload.len();
             let is_full = page.entries.len() >= limit.messages || bytes > limit.bytes;
             if is_full && !page.entries.is_empty() {
                 page.is_end = false;
-                break;
+                return Ok(ControlFlow::Break(()));
             }
             page.entries.push(Queued { seq, prev, manner, message: Arc::new(message) });
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(page)
     }
 
     /// What is retained for a topic.
-    pub(crate) fn retained(&self, topic: &str) -> Result<Option<OrdinaryMessage>, StoreFault> {
+    pub(crate) fn retained(&self, topic: &str) -> Result<Option<RetainedValue>, StoreFault> {
         let value = self.get(Family::Retained, &keys::retained(topic))?;
         value.map(|value| decode("retained message", &value)).transpose()
     }
 
     /// What is retained for the topics that begin with `prefix` and come after `after`, in the order of the topics.
-    pub(crate) fn retained_after(
+    pub(crate) fn retained_slice(
         &self,
         prefix: &str,
         after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<OrdinaryMessage>, StoreFault> {
+        limit: ReadLimit,
+    ) -> Result<Slice<RetainedValue>, StoreFault> {
         let from = after.map_or_else(|| keys::retained(prefix), |topic| keys::after(&keys::retained(topic)));
-        self.scan(Family::Retained, &from, &keys::retained_end(prefix), limit, |_, value| {
-            decode("retained message", value).map(Some)
+        self.slice(Family::Retained, &from, &keys::retained_end(prefix), limit, |_, value| {
+            decode("retained message", value)
         })
     }
 
@@ -202,13 +230,17 @@ impl Store {
     /// All queues and how far they are filled.
     pub(crate) fn queue_extents(&self) -> Result<Vec<(QueueId, QueueExtent)>, StoreFault> {
         let mut extents: Vec<(QueueId, QueueExtent)> = Vec::new();
-        self.scan(Family::Queue, &[], &[], usize::MAX, |key, _| {
-            let (queue, seq) = keys::place_of_queued(key).ok_or(StoreFault::Corrupt { kind: "key of a queue" })?;
-            match extents.last_mut().filter(|(last, _)| *last == queue) {
-                Some((_, extent)) => *extent = QueueExtent { last: seq, len: extent.len + 1 },
-                None => extents.push((queue, QueueExtent { last: seq, len: 1 })),
+        self.each(Family::Queue, &[], &[], |key, value| {
+            let (queue, seq) = place_of_queued(key)?;
+            if extents.last().is_none_or(|(last, _)| *last != queue) {
+                extents.push((queue, QueueExtent::default()));
             }
-            Ok(None::<()>)
+            let Some((_, extent)) = extents.last_mut() else { return Ok(ControlFlow::Break(())) };
+            match seq {
+                Seq::ZERO => extent.owner = Some(decode("owner of a queue", value)?),
+                _ => (extent.last, extent.len) = (seq, extent.len + 1),
+            }
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok(extents)
     }
@@ -234,4 +266,32 @@ impl Store {
             Ok(Some((key, decode("will", value)?)))
         })
     }
+
+    /// The records from `from` to before `end`, as many as the limit allows, and at least one where there is one.
+    fn slice<T>(
+        &self,
+        family: Family,
+        from: &[u8],
+        end: &[u8],
+        limit: ReadLimit,
+        mut take: impl FnMut(&[u8], &[u8]) -> Result<T, StoreFault>,
+    ) -> Result<Slice<T>, StoreFault> {
+        let mut slice = Slice { records: Vec::new(), is_end: true };
+        let mut bytes = 0;
+        self.each(family, from, end, |key, value| {
+            bytes += value.len();
+            let is_full = slice.records.len() >= limit.messages || bytes > limit.bytes;
+            if is_full && !slice.records.is_empty() {
+                slice.is_end = false;
+                return Ok(ControlFlow::Break(()));
+            }
+            slice.records.push(take(key, value)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(slice)
+    }
+}
+
+fn place_of_queued(key: &[u8]) -> Result<(QueueId, Seq), StoreFault> {
+    keys::place_of_queued(key).ok_or(StoreFault::Corrupt { kind: "key of a queue" })
 }
