@@ -5,11 +5,13 @@ use std::process::Stdio;
 
 use quorate_testkit::quorate_binary;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
+use crate::actors::{Actor, Version, paho};
 use crate::stage::LIMIT;
 
 const INTEROP: &str = include_str!("interop.toml");
@@ -77,4 +79,31 @@ async fn the_broker_for_conformance_suites_lets_everybody_in_and_leaves_nothing_
     assert!(status.success(), "{status}");
     assert_eq!(folders(temporary.path()), 0, "the store is gone");
     assert_eq!(folders(folder.path()), 1, "nothing was written beside the configuration");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_client_of_any_name_speaks_and_hears_on_the_broker_for_conformance_suites() {
+    let (folder, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (_broker, mut log) = start(folder.path(), temporary.path());
+    let place = json!({"url": format!("mqtt://{}", address(&mut log).await)});
+    for version in [Version::V3_1_1, Version::V5] {
+        for client_id in
+            ["", "alice", "\u{fc}/1 2", "an identifier that is longer than any party's name: 0123456789 0123456789"]
+        {
+            let mut actor = Actor::enter_at(place.clone(), paho(version), "anybody");
+            let connected = actor.try_connect(json!({"client_id": client_id})).await;
+            assert_eq!(connected["event"], "connected", "{client_id:?}: {connected}");
+            let is_assigned = connected["assigned"].as_str().is_some_and(|assigned| !assigned.is_empty());
+            assert_eq!(is_assigned, client_id.is_empty() && version == Version::V5, "{connected}");
+            actor.subscribe("any/+", 2).await;
+            for qos in 0..=2 {
+                actor.publish("any/topic", client_id, qos).await;
+                let heard = actor.next().await;
+                assert_eq!((heard.payload.as_str(), heard.qos), (client_id, qos));
+            }
+            actor.subscribe("$SYS/broker/version", 0).await;
+            assert!(actor.next().await.payload.starts_with("quorate"));
+            actor.disconnect().await;
+        }
+    }
 }

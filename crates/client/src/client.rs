@@ -99,6 +99,11 @@ impl Client {
         self.handle.publish(topic, payload, qos).await
     }
 
+    /// See [`Handle::publish_retained`].
+    pub async fn publish_retained(&self, topic: &str, payload: Bytes, qos: QoS) -> Result<(), ClientError> {
+        self.handle.publish_retained(topic, payload, qos).await
+    }
+
     /// See [`Handle::start_publish`].
     pub async fn start_publish(&self, topic: &str, payload: Bytes, qos: QoS) -> Result<PublishTicket, ClientError> {
         self.handle.start_publish(topic, payload, qos).await
@@ -164,6 +169,16 @@ impl Handle {
     /// Publishes without waiting for the answer, so that many can be on their way; waits while as many as the server
     /// takes (its Receive Maximum) are. Publishes leave in the order of these calls.
     pub async fn start_publish(&self, topic: &str, payload: Bytes, qos: QoS) -> Result<PublishTicket, ClientError> {
+        self.start(topic, payload, qos, false).await
+    }
+
+    /// Publishes to an ordinary topic what is to be retained for it, in the place of what is; an empty payload clears it
+    /// (MQTT5 3.3.1.3). Under `tx/` this is a publish like any other. Waits as [`Handle::publish`] does.
+    pub async fn publish_retained(&self, topic: &str, payload: Bytes, qos: QoS) -> Result<(), ClientError> {
+        self.start(topic, payload, qos, true).await?.acknowledged().await
+    }
+
+    async fn start(&self, topic: &str, payload: Bytes, qos: QoS, retain: bool) -> Result<PublishTicket, ClientError> {
         let (waiter, ticket) = match qos {
             QoS::AtMostOnce => self.waiter(None),
             QoS::AtLeastOnce | QoS::ExactlyOnce => self.waiter(Some(self.permit(&self.window).await?)),
@@ -171,7 +186,7 @@ impl Handle {
         let publish = Publish {
             dup: false,
             qos,
-            retain: false,
+            retain,
             topic: topic.into(),
             packet_id: None,
             properties: PublishProperties::default(),

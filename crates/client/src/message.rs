@@ -18,6 +18,8 @@ pub struct Message {
     pub packet_id: Option<PacketId>,
     /// Whether it may have come before.
     pub dup: bool,
+    /// Whether it was retained for its topic before this subscription was made.
+    pub retain: bool,
     /// The verified CN of the publisher (`quorate-from`).
     pub from: Option<PartyId>,
     /// SHA-256 of the publisher's certificate (`quorate-cert`).
@@ -56,6 +58,7 @@ impl Message {
             qos: publish.qos,
             packet_id: publish.packet_id,
             dup: publish.dup,
+            retain: publish.retain,
             user_properties,
             connection,
         }

@@ -17,6 +17,8 @@ Examples:
     quorate pub --as alice -t tx/01JD3W8QK7V9N2M4X6Z8B0C1D3/msg/alice/hello -m 'good morning'
   Fill a slot from a file (write-once; the same bytes again are fine, others are refused):
     quorate pub --as alice -t tx/01JD3W8QK7V9N2M4X6Z8B0C1D3/broadcast/round1/alice -f package.bin
+  Keep a status for whoever asks later, on an ordinary topic that [[acl.rule]] in broker.toml opens:
+    quorate pub --as alice -t status/alice -m ready --retain
 
 The sender's name in a topic under tx/ is your own: the broker checks it against your certificate.
 Exit code: 0 when the broker has the message on disk (with -q 0: when it is sent), 1 when it refused or could not be
@@ -44,12 +46,19 @@ pub struct Args {
     /// 0: sent and forgotten; 1: until the broker has it on disk. Slots of a transaction need 1.
     #[arg(short, long, default_value = "1", value_parser = parse_qos)]
     qos: QoS,
+    /// Keep it for whoever subscribes later, in the place of what is kept for this topic; an empty message clears that.
+    /// Only for ordinary topics: under tx/ everything is kept anyway.
+    #[arg(short, long)]
+    retain: bool,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let payload = args.payload()?;
     let client = args.broker.connect(false).await?;
-    let published = client.publish(&args.topic, payload, args.qos).await;
+    let published = match args.retain {
+        true => client.publish_retained(&args.topic, payload, args.qos).await,
+        false => client.publish(&args.topic, payload, args.qos).await,
+    };
     let gone = client.disconnect().await;
     published.with_context(|| format!("{} was not published", args.topic))?;
     gone?;

@@ -108,6 +108,7 @@ fn json_line(message: &Message) -> String {
         "at": message.at,
         "qos": message.qos as u8,
         "dup": message.dup,
+        "retain": message.retain,
     });
     match std::str::from_utf8(&message.payload) {
         Ok(text) => line["payload"] = json!(text),

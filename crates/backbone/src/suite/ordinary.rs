@@ -36,8 +36,9 @@ pub async fn live_copies_are_what_the_queue_holds_until_it_is_done_with(backbone
         assert_eq!((payload(&first), payload(&second), second.prev), ("1".into(), "2".into(), first.seq));
         assert_eq!(listener.queue().await, [first.clone(), second.clone()]);
         listener.dequeue(&[first.seq, first.seq, Seq(u64::MAX)]).await;
-        assert_eq!(listener.queue().await, [second.clone()]);
-        listener.dequeue(&[second.seq]).await;
+        let second_seq = second.seq;
+        assert_eq!(listener.queue().await, [second]);
+        listener.dequeue(&[second_seq]).await;
         assert!(listener.queue().await.is_empty());
         listener.leave().await;
     }
