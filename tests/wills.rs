@@ -44,6 +44,11 @@ async fn listener(stage: &Stage) -> Actor {
     bob
 }
 
+/// A client that has begun, and so is fast to come back: it has connected already, as another session.
+async fn ready(stage: &Stage, party: &str) -> Actor {
+    Actor::connected_with(stage, CAST, party, json!({"client_id": "another"})).await
+}
+
 /// What `bob` heard before this moment.
 async fn heard_by_now(stage: &Stage, bob: &mut Actor) -> Vec<String> {
     let mut carol = Actor::connected(stage, CAST, "carol").await;
@@ -131,8 +136,7 @@ async fn a_client_that_comes_back_in_time_leaves_no_will() {
     let stage = stage().await;
     let mut bob = listener(&stage).await;
     let alice = Actor::connected_with(&stage, CAST, "alice", leaving_late("alice's", DELAY_S)).await;
-    let mut back = Actor::enter(&stage, CAST, "alice");
-    // It is there before alice goes, so that it is fast.
+    let mut back = ready(&stage, "alice").await;
     alice.kill().await;
     assert!(back.connect(lasting()).await, "her session");
     let carol = Actor::connected_with(&stage, CAST, "carol", leaving_late("carol's", DELAY_S)).await;
@@ -232,7 +236,7 @@ async fn in_a_transaction_a_party_that_comes_back_leaves_no_will() {
     subscribe(&alice, &format!("tx/{tx}/msg/#")).await.unwrap();
     let will = |party: &str| leaving_at(&format!("tx/{tx}/msg/{party}/gone"), party, json!({}));
     let bob = Actor::connected_with(&stage, CAST, "bob", with(lasting(), will("bob"))).await;
-    let mut back = Actor::enter(&stage, CAST, "bob");
+    let mut back = ready(&stage, "bob").await;
     bob.kill().await;
     assert!(back.connect(lasting()).await, "his session");
     Actor::connected_with(&stage, CAST, "carol", will("carol")).await.kill().await;

@@ -319,4 +319,62 @@ mod tests {
         assert!(matches!(mailbox.recv().await, Delivery::Behind));
         assert_eq!(seq_of(&mailbox.recv().await), Some(0));
     }
+
+    /// Two sessions of alice's, the first with an older and a newer mailbox, and one of bob's with the same client id.
+    fn neighbours(mailboxes: &Arc<Mailboxes>) -> [(SessionKey, Mailbox); 4] {
+        let phone = SessionKey { client_id: "phone".to_owned(), ..key("alice") };
+        [key("alice"), phone, key("bob"), key("alice")].map(|key| (key.clone(), mailboxes.register(&key)))
+    }
+
+    #[tokio::test]
+    async fn what_is_for_one_session_comes_to_its_newest_mailbox_alone() {
+        let mailboxes = Arc::new(Mailboxes::new());
+        let [(alice, mut older), (_, mut phone), (_, mut bob), (_, mut newest)] = neighbours(&mailboxes);
+        assert_eq!(mailboxes.deliver_to(&alice, state(1)), 0);
+        mailboxes.mark_session_behind(&alice);
+        assert!(matches!(newest.recv().await, Delivery::Behind));
+        assert_eq!(seq_of(&newest.recv().await), Some(1));
+        // Nothing else came to the others before this.
+        for (party, mailbox) in [("alice", &mut older), ("alice", &mut phone), ("bob", &mut bob)] {
+            mailboxes.deliver(&key(party).party, &state(2));
+            assert_eq!(seq_of(&mailbox.recv().await), Some(2));
+        }
+    }
+
+    #[tokio::test]
+    async fn while_any_mailbox_of_a_session_is_left_it_has_one() {
+        let mailboxes = Arc::new(Mailboxes::new());
+        let [(alice, mut older), (phone, of_phone), (bob, _of_bob), (_, newest)] = neighbours(&mailboxes);
+        drop(newest);
+        assert!(mailboxes.has_session(&alice));
+        assert_eq!(mailboxes.deliver_to(&alice, state(1)), 0);
+        assert_eq!(seq_of(&older.recv().await), Some(1));
+        drop(older);
+        assert!(!mailboxes.has_session(&alice) && mailboxes.has_session(&phone) && mailboxes.has_session(&bob));
+        drop(of_phone);
+        assert!(!mailboxes.has(&alice.party) && mailboxes.has_session(&bob));
+    }
+
+    #[tokio::test]
+    async fn a_session_without_a_mailbox_loses_no_copy_that_is_counted() {
+        let mailboxes = Arc::new(Mailboxes::new());
+        let [(alice, older), _phone, _bob, (_, newest)] = neighbours(&mailboxes);
+        drop((older, newest));
+        assert_eq!(mailboxes.deliver_to(&alice, state(1)), 0);
+        mailboxes.mark_session_behind(&alice);
+        assert!(!mailboxes.has_session(&alice), "a mark registers nobody");
+    }
+
+    #[tokio::test]
+    async fn a_full_mailbox_of_one_session_is_counted_and_marks_that_one() {
+        let mailboxes = Arc::new(Mailboxes::new());
+        let [(alice, mut older), _phone, _bob, (_, mut newest)] = neighbours(&mailboxes);
+        let capacity = MAILBOX_CAPACITY as u64;
+        let lost: Vec<_> = (0..=capacity).map(|n| mailboxes.deliver_to(&alice, state(n))).collect();
+        assert_eq!((lost.iter().sum::<usize>(), lost.last()), (1, Some(&1)));
+        assert!(matches!(newest.recv().await, Delivery::Behind));
+        assert_eq!(seq_of(&newest.recv().await), Some(0));
+        mailboxes.deliver(&alice.party, &state(capacity));
+        assert_eq!(seq_of(&older.recv().await), Some(capacity), "the older one is not behind");
+    }
 }

@@ -1,10 +1,11 @@
 //! Ordinary topics, as the rest of the house sees them: publish, and read what waits for a session.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use quorate_domain::{AccessRules, Author, MessageProperties, Qos, QueuePage, Refusal, Seq, SessionKey};
+use quorate_domain::{AccessRules, Author, MessageProperties, Qos, QueuePage, Refusal, Routed, Seq, SessionKey};
 use tokio::sync::mpsc;
 
 use crate::{Appended, Completion, ReadLimit, Receipt, StoreError};
@@ -85,4 +86,14 @@ pub trait Topics: Send + Sync {
 
     /// What there is at the moment.
     fn counts(&self) -> TopicCounts;
+}
+
+/// How many places a message takes in the queue of each session that is to hear it: a session that hears it by
+/// subscriptions of its own, and as a member of a shared one, takes more than one.
+pub fn places_taken(routed: &[Routed]) -> HashMap<&SessionKey, u64> {
+    let mut places = HashMap::new();
+    for routed in routed.iter().filter(|routed| routed.manner.qos > Qos::AtMostOnce) {
+        *places.entry(&*routed.key).or_default() += 1;
+    }
+    places
 }

@@ -76,3 +76,20 @@ pub fn any_place() -> impl Strategy<Value = Place> {
 pub fn any_topic() -> impl Strategy<Value = TxTopic> {
     (any_tx(), any_place()).prop_map(|(tx, place)| TxTopic { tx, place })
 }
+
+/// MQTT5 4.7, written down without thought for speed.
+pub fn matches_naively(filter: &str, topic: &str) -> bool {
+    fn levels_match(filter: &[&str], topic: &[&str]) -> bool {
+        match (filter, topic) {
+            (["#"], _) => true,
+            ([], []) => true,
+            (["+", filter @ ..], [_, topic @ ..]) => levels_match(filter, topic),
+            ([literal, filter @ ..], [level, topic @ ..]) if literal == level => levels_match(filter, topic),
+            _ => false,
+        }
+    }
+    let filter: Vec<_> = filter.split('/').collect();
+    let topic: Vec<_> = topic.split('/').collect();
+    let reserved = topic[0].starts_with('$') && matches!(filter[0], "+" | "#");
+    !reserved && levels_match(&filter, &topic)
+}

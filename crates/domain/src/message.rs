@@ -67,9 +67,11 @@ impl MessageProperties {
     pub fn lifetime(&self, at: UnixMs, now: UnixMs) -> Lifetime {
         let Some(interval_s) = self.expiry_interval_s else { return Lifetime::Unbounded };
         let ends_at = at.0.saturating_add(u64::from(interval_s) * 1_000);
-        match ends_at.saturating_sub(now.0).div_ceil(1_000) {
+        let left_s = ends_at.saturating_sub(now.0).div_ceil(1_000);
+        // A clock that was set back lengthens no message's life.
+        match u32::try_from(left_s).unwrap_or(u32::MAX).min(interval_s) {
             0 => Lifetime::Over,
-            left_s => Lifetime::Left(u32::try_from(left_s).unwrap_or(u32::MAX).min(interval_s)),
+            left_s => Lifetime::Left(left_s),
         }
     }
 }
@@ -144,4 +146,42 @@ pub enum Delivery {
     Queued(Queued),
     /// Something was lost on the way: the log, or the session's queue, has it.
     Behind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lifetime(interval_s: impl Into<Option<u32>>, at: u64, now: u64) -> Lifetime {
+        let properties = MessageProperties { expiry_interval_s: interval_s.into(), ..MessageProperties::default() };
+        properties.lifetime(UnixMs(at), UnixMs(now))
+    }
+
+    #[test]
+    fn without_an_expiry_a_message_lives_for_ever() {
+        assert_eq!(lifetime(None, 0, u64::MAX), Lifetime::Unbounded);
+    }
+
+    #[test]
+    fn seconds_are_counted_down_and_a_second_that_has_begun_is_left() {
+        for (now, left) in [(10_000, 3), (10_001, 3), (10_999, 3), (11_000, 2), (12_000, 1), (12_999, 1)] {
+            assert_eq!(lifetime(3, 10_000, now), Lifetime::Left(left), "at {now}");
+        }
+        assert_eq!(lifetime(3, 10_000, 13_000), Lifetime::Over);
+        assert_eq!(lifetime(3, 10_000, u64::MAX), Lifetime::Over);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_lengthens_no_life() {
+        assert_eq!(lifetime(3, 10_000, 0), Lifetime::Left(3));
+        assert_eq!(lifetime(0, 10_000, 0), Lifetime::Over);
+        assert_eq!(lifetime(0, 10_000, 10_000), Lifetime::Over);
+    }
+
+    #[test]
+    fn the_longest_interval_does_not_overflow() {
+        assert_eq!(lifetime(u32::MAX, 0, 0), Lifetime::Left(u32::MAX));
+        assert_eq!(lifetime(u32::MAX, u64::MAX, u64::MAX - 1_000), Lifetime::Left(1));
+        assert_eq!(lifetime(u32::MAX, u64::MAX, u64::MAX), Lifetime::Over);
+    }
 }

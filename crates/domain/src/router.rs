@@ -301,3 +301,6 @@ fn merge<'s>(mut met: impl Iterator<Item = &'s Subscription>, message: &Ordinary
         Manner { qos: merged.qos.max(manner.qos), retain: merged.retain || manner.retain, identifiers, share: None }
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,6 +122,44 @@ fn a_session_is_read_back_as_it_was() {
 }
 
 #[test]
+fn an_ordinary_message_is_read_back_as_it_was() {
+    let author = Author { party: party("alice"), certificate: Sha256::of(b"certificate") };
+    for (from, retain, properties) in
+        [(Some(author.clone()), true, properties()), (None, false, MessageProperties::default())]
+    {
+        assert_read_back(&OrdinaryMessage {
+            at: NOW,
+            topic: "home/lämp".to_owned(),
+            from,
+            qos: Qos::AtLeastOnce,
+            retain,
+            properties,
+            payload: Bytes::from_static(&[0, 1, 255]),
+        });
+    }
+    assert_read_back(&Will {
+        author,
+        topic: "home/gone".to_owned(),
+        qos: Qos::ExactlyOnce,
+        retain: true,
+        properties: properties(),
+        payload: Bytes::from_static(b"gone"),
+        delay_s: u32::MAX,
+    });
+}
+
+#[test]
+fn how_a_message_is_heard_is_read_back_as_it_was() {
+    let share = Share { group: "workers".to_owned(), filter: "jobs/#".to_owned() };
+    assert_read_back(&share);
+    for share in [Some(share), None] {
+        let identifiers = vec![1, 268_435_455];
+        assert_read_back(&Manner { qos: Qos::ExactlyOnce, retain: true, identifiers, share });
+    }
+    assert_read_back(&Manner { qos: Qos::AtMostOnce, retain: false, identifiers: Vec::new(), share: None });
+}
+
+#[test]
 fn manifests_and_rules_are_read_back_from_json() {
     assert_read_back_from_json(&manifest("alice", &["alice", "bob"]));
     let mut full = manifest_json("alice", &["alice", "bob"]);

@@ -121,6 +121,7 @@ fn remove_below<K: Ord>(node: &mut Node<K>, rest: &str, key: &K) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::matches_naively;
     use proptest::prelude::*;
 
     fn index(filters: &[&'static str]) -> SubscriptionIndex<&'static str> {
@@ -171,23 +172,6 @@ mod tests {
             assert!(!index.remove(filter, &filter));
         }
         assert!(index.is_empty());
-    }
-
-    /// MQTT5 4.7, written down without thought for speed.
-    fn matches_naively(filter: &str, topic: &str) -> bool {
-        fn levels_match(filter: &[&str], topic: &[&str]) -> bool {
-            match (filter, topic) {
-                (["#"], _) => true,
-                ([], []) => true,
-                (["+", filter @ ..], [_, topic @ ..]) => levels_match(filter, topic),
-                ([literal, filter @ ..], [level, topic @ ..]) if literal == level => levels_match(filter, topic),
-                _ => false,
-            }
-        }
-        let filter: Vec<_> = filter.split('/').collect();
-        let topic: Vec<_> = topic.split('/').collect();
-        let reserved = topic[0].starts_with('$') && matches!(filter[0], "+" | "#");
-        !reserved && levels_match(&filter, &topic)
     }
 
     fn any_filter() -> impl Strategy<Value = String> {

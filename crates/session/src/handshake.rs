@@ -15,6 +15,9 @@ use crate::{Limits, Session};
 /// Bytes of the longest client identifier; a longer one is refused with 0x85. It bounds the keys of the store.
 pub const CLIENT_ID_BYTES_MAX: usize = 256;
 
+/// Bytes of the largest packet that MQTT knows (MQTT5 2.1.4): a fixed header of five bytes and the largest remaining length.
+const PACKET_BYTES_LARGEST: u32 = 268_435_460;
+
 /// A connection whose client has not been accepted yet.
 #[derive(Debug)]
 pub struct Handshake {
@@ -107,7 +110,8 @@ impl Handshake {
     fn announcement(&self) -> ConnAckProperties {
         ConnAckProperties {
             receive_maximum: self.limits.receive_maximum.try_into().ok(),
-            maximum_packet_size: Some(self.limits.packet_bytes_max),
+            // The largest of all bounds nothing; paho takes it for an error.
+            maximum_packet_size: Some(self.limits.packet_bytes_max).filter(|bytes| *bytes < PACKET_BYTES_LARGEST),
             topic_alias_maximum: Some(self.limits.topic_alias_max).filter(|maximum| *maximum > 0),
             ..ConnAckProperties::default()
         }

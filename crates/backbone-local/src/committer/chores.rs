@@ -114,7 +114,7 @@ impl Committer {
                 continue;
             }
             let Some(manner) = self.topics.router.meet_retained(key, filter, &message) else { continue };
-            if self.is_full(key, pending) {
+            if !self.has_room(key, 1, pending) {
                 tracing::warn!(session = %key, "a queue is full: what else is retained is not put into it");
                 return Ok(None);
             }
@@ -168,7 +168,7 @@ impl Committer {
         let Some(routed) = routed.and_then(|routed| self.one_who_is_there(routed, &message, pending)) else {
             return Ok(false);
         };
-        if *routed.key == *key || self.is_full(&routed.key, pending) {
+        if *routed.key == *key || !self.has_room(&routed.key, 1, pending) {
             return Ok(false);
         }
         self.enqueue(message, vec![routed], pending);

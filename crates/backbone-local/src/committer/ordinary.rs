@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_backbone::{Appended, Publication};
+use quorate_backbone::{Appended, Publication, places_taken};
 use quorate_domain::{Lifetime, OrdinaryMessage, Qos, Refusal, Routed, Seq, SessionKey};
 
 use super::job::storage_fault;
@@ -47,7 +47,7 @@ impl Committer {
         let routed = self.topics.router.route(&message, session.as_ref());
         let routed: Vec<_> =
             routed.into_iter().filter_map(|routed| self.one_who_is_there(routed, &message, pending)).collect();
-        if routed.iter().any(|routed| is_queued(routed) && self.is_full(&routed.key, pending)) {
+        if places_taken(&routed).into_iter().any(|(key, places)| !self.has_room(key, places, pending)) {
             return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned()));
         }
         if retain {
@@ -86,9 +86,10 @@ impl Committer {
         None
     }
 
-    /// Whether the queue of a session takes nothing more.
-    pub(super) fn is_full(&self, key: &SessionKey, pending: &Pending) -> bool {
-        self.queue(key, pending).is_some_and(|queue| queue.len >= self.topics.rules.queue_messages_max)
+    /// Whether the queue of a session takes so many messages more.
+    pub(super) fn has_room(&self, key: &SessionKey, places: u64, pending: &Pending) -> bool {
+        let max = self.topics.rules.queue_messages_max;
+        self.queue(key, pending).is_none_or(|queue| queue.len.saturating_add(places) <= max)
     }
 
     /// The queue of a session as this batch leaves it.

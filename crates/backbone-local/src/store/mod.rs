@@ -9,7 +9,7 @@ mod log;
 mod records;
 mod shared;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topics;
 
 use std::ops::ControlFlow;

@@ -13,7 +13,7 @@ use super::{LASTING, append, create, directory, open, party, publish, read, sess
 use crate::{LocalBackbone, OpenError};
 
 /// The files as they are on the disk at this moment: what a killed process leaves behind.
-fn copy_files(from: &Path, to: &Path) {
+pub(super) fn copy_files(from: &Path, to: &Path) {
     for file in fs::read_dir(from).expect("a directory") {
         let path = file.expect("an entry").path();
         let name = path.file_name().expect("a name");

@@ -13,11 +13,11 @@ use crate::store::{Batch, Disk, RealDisk, Store, StoreFault};
 
 /// How many of the next calls fail.
 #[derive(Default)]
-struct Faults {
+pub(super) struct Faults {
     /// Writes that fail and leave nothing.
-    writes: AtomicU32,
+    pub(super) writes: AtomicU32,
     /// Writes that fail after they took place.
-    syncs: AtomicU32,
+    pub(super) syncs: AtomicU32,
     probes: AtomicU32,
 }
 
@@ -50,7 +50,7 @@ impl Disk for FaultyDisk {
     }
 }
 
-fn open(path: &Path) -> (LocalBackbone, Arc<Faults>) {
+pub(super) fn open(path: &Path) -> (LocalBackbone, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
     let disk = FaultyDisk { disk: RealDisk::new(path), faults: faults.clone() };
     let local = LocalBackbone::open_on(Box::new(disk), options(path), &prometheus::Registry::new());

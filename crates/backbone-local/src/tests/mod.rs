@@ -3,6 +3,7 @@
 mod durability;
 mod faults;
 mod live;
+mod topics;
 
 use std::future::Future;
 use std::num::NonZeroU32;

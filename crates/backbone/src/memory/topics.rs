@@ -1,6 +1,6 @@
 //! Ordinary topics in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -11,7 +11,9 @@ use quorate_domain::{
 
 use super::sessions::MemorySessions;
 use super::{SEQ_STEP, now};
-use crate::{Appended, Completion, Mailboxes, Publication, ReadLimit, StoreError, TopicCounts, TopicRules, Topics};
+use crate::{
+    Appended, Completion, Mailboxes, Publication, ReadLimit, StoreError, TopicCounts, TopicRules, Topics, places_taken,
+};
 
 /// What sessions subscribe to, what waits for them, what is retained.
 pub(super) struct MemoryTopics {
@@ -103,10 +105,10 @@ impl MemoryTopics {
         let Publication { topic, author, session, payload, qos, retain, properties, receipt: _ } = publication;
         let message = OrdinaryMessage { at: now(), topic, from: author, qos, retain, properties, payload };
         let mut held = self.lock();
-        let mut routed = held.router.route(&message, session.as_ref());
-        let is_over = |queue: &Queue| queue.expires_at.is_some_and(|expires_at| expires_at <= message.at);
-        routed.retain(|routed| held.queues.get(&*routed.key).is_some_and(|queue| !is_over(queue)));
-        if routed.iter().any(|routed| self.is_full(&held, routed)) {
+        let routed = held.router.route(&message, session.as_ref());
+        let routed: Vec<Routed> =
+            routed.into_iter().filter_map(|routed| held.one_who_is_there(routed, &message, message.at)).collect();
+        if places_taken(&routed).into_iter().any(|(key, places)| !self.has_room(&held, key, places)) {
             return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned()));
         }
         if retain && message.payload.is_empty() {
@@ -121,9 +123,10 @@ impl MemoryTopics {
         Ok(Appended { seq: held.last, repeated: false })
     }
 
-    fn is_full(&self, held: &Held, routed: &Routed) -> bool {
-        let len = held.queues.get(&*routed.key).map_or(0, |queue| queue.entries.len());
-        routed.manner.qos > Qos::AtMostOnce && len as u64 >= self.rules.queue_messages_max
+    /// Whether the queue of a session takes so many messages more.
+    fn has_room(&self, held: &Held, key: &SessionKey, places: u64) -> bool {
+        let len = held.queues.get(key).map_or(0, |queue| queue.entries.len() as u64);
+        len.saturating_add(places) <= self.rules.queue_messages_max
     }
 
     /// Hands a message over: at QoS 1 and 2 by the queue.
@@ -166,8 +169,8 @@ impl MemoryTopics {
     }
 
     fn end(&self, held: &mut Held, key: &SessionKey, under_way: &[Seq]) {
-        self.hand_on(held, key, under_way);
         held.router.remove(key);
+        self.hand_on(held, key, under_way);
     }
 
     /// Gives what came by shared subscriptions, and is not under way at QoS 2, to other members.
@@ -176,12 +179,37 @@ impl MemoryTopics {
         let entries: Vec<Queued> = queue.entries.values().filter(|it| !under_way.contains(&it.seq)).cloned().collect();
         for Queued { seq, manner, message, .. } in entries {
             let Some(share) = &manner.share else { continue };
-            let Some(routed) = held.router.route_again(share, &message, key) else { continue };
-            if !self.is_full(held, &routed) {
+            let routed = held.router.route_again(share, &message, key);
+            let routed = routed.and_then(|routed| held.one_who_is_there(routed, &message, now()));
+            let Some(routed) = routed.filter(|routed| *routed.key != *key) else { continue };
+            let places = u64::from(routed.manner.qos > Qos::AtMostOnce);
+            if self.has_room(held, &routed.key, places) {
                 self.enqueue(held, &routed.key, routed.manner, message);
                 held.queues.get_mut(key).and_then(|queue| queue.entries.remove(&seq));
             }
         }
+    }
+}
+
+impl Held {
+    /// The session that was chosen for a message, if its time is not over; of a shared subscription, else another member.
+    fn one_who_is_there(&mut self, mut routed: Routed, message: &OrdinaryMessage, now: UnixMs) -> Option<Routed> {
+        let mut asked = HashSet::new();
+        while asked.insert(routed.key.clone()) {
+            if self.queues.get(&*routed.key).is_some_and(|queue| !queue.is_over(now)) {
+                return Some(routed);
+            }
+            let share = routed.manner.share.take()?;
+            routed = self.router.route_again(&share, message, &routed.key)?;
+        }
+        None
+    }
+}
+
+impl Queue {
+    /// Whether the session has expired.
+    fn is_over(&self, now: UnixMs) -> bool {
+        self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
 }
 

@@ -132,6 +132,13 @@ impl Listener {
         }
     }
 
+    /// The connection ended so long ago that the session is over, and nobody has taken it away yet. The session was to
+    /// last for no time.
+    pub(super) async fn expire(self) {
+        assert_eq!(self.expiry, SessionExpiry::After(0));
+        self.save(Some(UnixMs(1)), &[]).await;
+    }
+
     /// What waits in the queue.
     pub(super) async fn queue(&self) -> Vec<Queued> {
         let page = self.backbone.topics.read_queue(&self.key, Seq::ZERO, EVERYTHING);

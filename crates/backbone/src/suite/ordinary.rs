@@ -202,3 +202,19 @@ pub async fn the_order_of_a_publisher_is_kept(backbone: Backbone) {
     assert_eq!(heard, expected);
     assert_eq!(bob.waiting().await, expected);
 }
+
+/// A filter that is sent again while messages flow misses none of them.
+pub async fn a_subscription_that_is_made_again_misses_nothing(backbone: Backbone) {
+    let mut alice = Listener::lasting(&backbone, "alice", "a").await;
+    let speaker = backbone.clone();
+    let speaking = tokio::spawn(async move {
+        for number in 0..200 {
+            say(&speaker, says("bob", "a", &number.to_string())).await;
+        }
+    });
+    for qos in [1, 2].into_iter().cycle().take(40) {
+        alice.subscribe(SubscriptionRecord { qos, ..to("a") }, &["a"]).await;
+    }
+    speaking.await.expect("all is said");
+    assert_eq!(alice.waiting().await, (0..200).map(|number: u32| number.to_string()).collect::<Vec<_>>());
+}

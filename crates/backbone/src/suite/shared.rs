@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use quorate_domain::{Qos, SubscriptionRecord};
+use quorate_domain::{Qos, Refusal, SessionExpiry, SubscriptionRecord};
 
-use super::listener::{Listener, payload, say, says, to};
-use crate::{Backbone, Publication};
+use super::fixtures::QUEUE_MESSAGES_MAX;
+use super::listener::{Listener, payload, publish, say, says, to};
+use crate::{Backbone, Publication, Start};
 
 const SHARED: &str = "$share/workers/jobs/+";
 
@@ -104,4 +105,66 @@ pub async fn what_is_under_way_at_qos_2_stays_with_its_member(backbone: Backbone
     say(&backbone, job("next")).await;
     let waiting: Vec<String> = bob.queue().await.iter().map(payload).collect();
     assert_eq!(waiting, ["not begun", "next"]);
+}
+
+/// A member whose session is over swallows nothing, neither of what is published nor of what another member leaves.
+pub async fn a_member_that_has_expired_is_passed_over(backbone: Backbone) {
+    for name in ["alice", "bob"] {
+        let mut member = Listener::connect(&backbone, name, Start::Clean, SessionExpiry::After(0), None).await;
+        member.subscribe(to(SHARED), &[]).await;
+        member.expire().await;
+    }
+    Listener::lasting(&backbone, "carol", SHARED).await.leave().await;
+    for number in 0..4 {
+        say(&backbone, says("dave", "jobs/a", &number.to_string())).await;
+    }
+    let carol = Listener::come_back(&backbone, "carol").await;
+    assert_eq!(carol.until_waiting(4).await, ["0", "1", "2", "3"]);
+    let mut erin = Listener::connect(&backbone, "erin", Start::Clean, SessionExpiry::After(0), None).await;
+    erin.subscribe(to(SHARED), &[]).await;
+    erin.expire().await;
+    Listener::lasting(&backbone, "frank", SHARED).await.leave().await;
+    backbone.sessions.remove(&carol.key, carol.epoch).await.expect("removed");
+    let frank = Listener::come_back(&backbone, "frank").await;
+    // By a share, in whatever order (MQTT5 4.6.0-6 speaks of the others).
+    let mut handed_on = frank.until_waiting(4).await;
+    handed_on.sort();
+    assert_eq!(handed_on, ["0", "1", "2", "3"]);
+}
+
+/// A session that hears a message by a share and by a subscription of its own has room for both, or the publish is
+/// refused.
+pub async fn the_bound_of_a_queue_holds_where_a_message_comes_twice(backbone: Backbone) {
+    let mut alice = Listener::passing(&backbone, "alice", SHARED).await;
+    alice.subscribe(to("#"), &[]).await;
+    say(&backbone, says("bob", "once", "first")).await;
+    for _ in 0..(QUEUE_MESSAGES_MAX - 1) / 2 {
+        say(&backbone, says("bob", "jobs/a", "twice")).await;
+    }
+    let waiting = alice.queue().await;
+    assert_eq!(waiting.len() as u64, QUEUE_MESSAGES_MAX - 1);
+    let refused = publish(&backbone, says("bob", "jobs/a", "too much")).await;
+    assert!(matches!(refused, Err(Refusal::QuotaExceeded(_))), "{refused:?}");
+    say(&backbone, says("bob", "once", "last")).await;
+    assert_eq!(alice.queue().await.len() as u64, QUEUE_MESSAGES_MAX);
+    alice.dequeue(&[waiting[0].seq, waiting[1].seq]).await;
+    say(&backbone, says("bob", "jobs/a", "fits")).await;
+    let last: Vec<String> = alice.waiting().await.split_off(waiting.len() - 2);
+    assert_eq!(last, ["last", "fits", "fits"]);
+}
+
+/// Each member hears at the QoS that it was granted.
+pub async fn each_member_hears_at_its_own_qos(backbone: Backbone) {
+    let mut members = Vec::new();
+    for (name, qos) in [("alice", 0), ("bob", 1), ("carol", 2)] {
+        let mut member = Listener::passing(&backbone, name, "other").await;
+        member.subscribe(SubscriptionRecord { qos, ..to(SHARED) }, &[]).await;
+        members.push(member);
+    }
+    for _ in &members {
+        say(&backbone, Publication { qos: Qos::ExactlyOnce, ..says("dave", "jobs/a", "x") }).await;
+    }
+    for (member, qos) in members.iter_mut().zip([Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]) {
+        assert_eq!(member.next().await.manner.qos, qos);
+    }
 }

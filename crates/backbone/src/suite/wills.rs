@@ -45,6 +45,15 @@ pub async fn a_will_is_said_once(backbone: Backbone) {
     assert_eq!(queued.message.from, Some(author("alice")));
 }
 
+/// Without Will Retain it is heard and not kept for later.
+pub async fn a_will_without_retain_is_not_retained(backbone: Backbone) {
+    let bob = Listener::lasting(&backbone, "bob", "status").await;
+    let alice = leave(&backbone, Start::Clean, Some(will("status"))).await;
+    soon(backbone.sessions.say_will(&alice.key, alice.epoch)).await.expect("said");
+    assert_eq!(bob.waiting().await, ["gone"]);
+    assert_eq!(backbone.topics.counts().retained, 0);
+}
+
 /// What was discarded, or is of another epoch, is not said.
 pub async fn a_will_that_is_not_there_is_not_said(backbone: Backbone) {
     let bob = Listener::lasting(&backbone, "bob", "status").await;

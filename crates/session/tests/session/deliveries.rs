@@ -261,13 +261,58 @@ fn what_was_sent_does_not_expire() {
     assert_eq!(publishes(&alice).len(), 1);
 }
 
-#[test]
-fn reason_strings_are_left_out_where_the_client_takes_less() {
+/// What a client that takes little is told, in its last packet.
+fn terse(act: impl FnOnce(&mut Endpoint)) -> Option<Packet> {
     let mut alice = Endpoint::new("alice");
     let connect = connect(false, 3_600);
     let properties = ConnectProperties { maximum_packet_size: Some(10), ..connect.properties };
     alice.connect_with(Connect { properties, ..connect }, quorate_session::Limits::default()).unwrap();
-    alice.packet(publish("a", QoS::AtLeastOnce, 9, "x"));
-    let Some(Packet::PubAck(ack)) = alice.sent.last() else { panic!("no PUBACK") };
+    act(&mut alice);
+    alice.sent.pop()
+}
+
+#[test]
+fn reason_strings_are_left_out_where_the_client_takes_less() {
+    let puback = terse(|alice| alice.packet(publish("a", QoS::AtLeastOnce, 9, "x")));
+    let Some(Packet::PubAck(ack)) = puback else { panic!("no PUBACK") };
     assert_eq!((ack.reason_code, &ack.properties), (ReasonCode::NotAuthorized, &None));
+    let pubrec = terse(|alice| alice.packet(publish("a", QoS::ExactlyOnce, 9, "x")));
+    let Some(Packet::PubRec(ack)) = pubrec else { panic!("no PUBREC") };
+    assert_eq!((ack.reason_code, &ack.properties), (ReasonCode::NotAuthorized, &None));
+    let suback = terse(|alice| alice.subscribe("a", RetainHandling::SendAtSubscribe, 1));
+    let Some(Packet::SubAck(suback)) = suback else { panic!("no SUBACK") };
+    assert_eq!(suback.reason_codes, [ReasonCode::NotAuthorized]);
+    assert_eq!(suback.properties.reason_string, None);
+    let goodbye = terse(|alice| alice.input(|session, _| session.handle_take_over()));
+    let Some(Packet::Disconnect(goodbye)) = goodbye else { panic!("no DISCONNECT") };
+    assert_eq!((goodbye.reason_code, goodbye.reason_string), (ReasonCode::SessionTakenOver, None));
+}
+
+#[test]
+fn a_refused_connect_is_told_without_a_reason_where_the_client_takes_less() {
+    let refused = connect(false, 3_600);
+    let properties = ConnectProperties {
+        maximum_packet_size: Some(10),
+        authentication_method: Some("SCRAM".into()),
+        ..refused.properties
+    };
+    let rejected = Endpoint::new("alice").connect_with(Connect { properties, ..refused }, limits()).unwrap_err();
+    let Some(Packet::ConnAck(connack)) = rejected.answer else { panic!("no CONNACK") };
+    assert_eq!(connack.reason_code, ReasonCode::BadAuthenticationMethod);
+    assert_eq!(connack.properties.reason_string, None);
+}
+
+#[test]
+fn an_answer_that_does_not_fit_even_so_is_left_out() {
+    let last = terse(|alice| {
+        alice.packet(Packet::Subscribe(Subscribe {
+            packet_id: PacketId::MIN,
+            subscription_identifier: None,
+            user_properties: Vec::new(),
+            filters: (0..20)
+                .map(|number| filter(&number.to_string(), QoS::AtMostOnce, RetainHandling::DoNotSend))
+                .collect(),
+        }));
+    });
+    assert!(matches!(last, Some(Packet::ConnAck(_))), "{last:?}");
 }

@@ -268,6 +268,16 @@ fn connack_announces_what_was_agreed() {
 }
 
 #[test]
+fn a_maximum_packet_size_is_announced_where_it_bounds_something() {
+    for (packet_bytes_max, announced) in [(1_000_000, Some(1_000_000)), (268_435_460, None)] {
+        let mut alice = Endpoint::new("alice");
+        alice.connect_with(connect(true, 0), Limits { packet_bytes_max, ..limits() }).unwrap();
+        let Some(Packet::ConnAck(connack)) = alice.sent.first() else { panic!("no CONNACK") };
+        assert_eq!(connack.properties.maximum_packet_size, announced);
+    }
+}
+
+#[test]
 fn properties_beyond_their_bounds_are_refused() {
     let cases = [("x".to_owned(), 65), ("x".repeat(9_000), 2)];
     for (text, count) in cases {
