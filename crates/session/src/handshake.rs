@@ -15,8 +15,9 @@ use crate::{Limits, Session};
 /// Bytes of the longest client identifier; a longer one is refused with 0x85. It bounds the keys of the store.
 pub const CLIENT_ID_BYTES_MAX: usize = 256;
 
-/// Bytes of the largest packet that MQTT knows (MQTT5 2.1.4): a fixed header of five bytes and the largest remaining length.
-const PACKET_BYTES_LARGEST: u32 = 268_435_460;
+/// Bytes of the largest Maximum Packet Size that is announced: the largest remaining length (MQTT5 2.1.4). A larger one
+/// bounds nothing that can be sent, but for its header, and paho takes it for an error.
+const PACKET_BYTES_ANNOUNCED_MAX: u32 = 268_435_455;
 
 /// A connection whose client has not been accepted yet.
 #[derive(Debug)]
@@ -110,8 +111,7 @@ impl Handshake {
     fn announcement(&self) -> ConnAckProperties {
         ConnAckProperties {
             receive_maximum: self.limits.receive_maximum.try_into().ok(),
-            // The largest of all bounds nothing; paho takes it for an error.
-            maximum_packet_size: Some(self.limits.packet_bytes_max).filter(|bytes| *bytes < PACKET_BYTES_LARGEST),
+            maximum_packet_size: Some(self.limits.packet_bytes_max).filter(|it| *it <= PACKET_BYTES_ANNOUNCED_MAX),
             topic_alias_maximum: Some(self.limits.topic_alias_max).filter(|maximum| *maximum > 0),
             ..ConnAckProperties::default()
         }

@@ -269,7 +269,9 @@ fn connack_announces_what_was_agreed() {
 
 #[test]
 fn a_maximum_packet_size_is_announced_where_it_bounds_something() {
-    for (packet_bytes_max, announced) in [(1_000_000, Some(1_000_000)), (268_435_460, None)] {
+    for (packet_bytes_max, announced) in
+        [(1_000_000, Some(1_000_000)), (268_435_455, Some(268_435_455)), (268_435_456, None)]
+    {
         let mut alice = Endpoint::new("alice");
         alice.connect_with(connect(true, 0), Limits { packet_bytes_max, ..limits() }).unwrap();
         let Some(Packet::ConnAck(connack)) = alice.sent.first() else { panic!("no CONNACK") };
