@@ -243,7 +243,7 @@ impl LiveCopy {
 impl Hearer {
     fn delivery(&self, message: &Arc<OrdinaryMessage>) -> Delivery {
         let Hearer { seq, prev, manner, .. } = self.clone();
-        Delivery::Queued(Queued { seq, prev, manner, message: message.clone() })
+        Delivery::Queued(Box::new(Queued { seq, prev, manner, message: message.clone() }))
     }
 
     /// What it takes in a header at most.

@@ -74,7 +74,8 @@ impl Listener {
     /// The next message, as topic and payload.
     pub(crate) async fn hear(&mut self) -> (String, String) {
         loop {
-            if let Delivery::Queued(Queued { message, .. }) = self.mailbox.recv().await {
+            if let Delivery::Queued(queued) = self.mailbox.recv().await {
+                let Queued { message, .. } = *queued;
                 return (message.topic.clone(), String::from_utf8(message.payload.to_vec()).unwrap());
             }
         }

@@ -143,7 +143,7 @@ pub enum Delivery {
         document: Bytes,
     },
     /// A message of an ordinary topic.
-    Queued(Queued),
+    Queued(Box<Queued>),
     /// Something was lost on the way: the log, or the session's queue, has it.
     Behind,
 }

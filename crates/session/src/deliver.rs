@@ -83,7 +83,7 @@ impl Session {
         match delivery {
             Delivery::Log(addressed) => self.handle_live_copy(&addressed),
             Delivery::State { tx, seq, document } => self.handle_live_state(&tx, seq, document),
-            Delivery::Queued(queued) => self.handle_queued(queued),
+            Delivery::Queued(queued) => self.handle_queued(*queued),
             Delivery::Behind => {
                 self.deliveries.want_standings(Comparison::LogsAndStates);
                 self.fall_behind_in_queue();

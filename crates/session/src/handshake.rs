@@ -85,7 +85,7 @@ impl Handshake {
         } else {
             connect.client_id.to_string()
         };
-        Ok(Hello {
+        let hello = Hello {
             key: SessionKey { party: author.party, client_id },
             version: connect.version,
             clean_start: connect.clean_start,
@@ -104,7 +104,11 @@ impl Handshake {
             wants_reasons: connect.properties.request_problem_information.unwrap_or(true),
             limits: self.limits,
             answer,
-        })
+        };
+        if !hello.fits() {
+            return Err(hello.reject(ReasonCode::PacketTooLarge, "the CONNACK is larger than the Maximum Packet Size"));
+        }
+        Ok(hello)
     }
 
     /// What every CONNACK of MQTT 5 announces.
@@ -149,14 +153,23 @@ impl Hello {
         rejected(self.version, code, reason, self.packet_bytes_max)
     }
 
+    /// Whether the client takes the CONNACK that accepts it (MQTT5 3.1.2-24).
+    fn fits(&self) -> bool {
+        fitting(self.connack(true), self.version, self.packet_bytes_max).is_some()
+    }
+
+    fn connack(&self, session_present: bool) -> Packet {
+        Packet::ConnAck(Box::new(ConnAck {
+            session_present,
+            reason_code: ReasonCode::Success,
+            properties: self.answer.clone(),
+        }))
+    }
+
     /// Accepts. `stored` is what the store had of this session; `at` is the wall clock at `now`. The first effect of the
     /// session is its CONNACK.
-    pub fn accept(mut self, stored: Option<StoredSession>, now: Duration, at: UnixMs) -> Session {
-        let connack = Packet::ConnAck(Box::new(ConnAck {
-            session_present: stored.is_some(),
-            reason_code: ReasonCode::Success,
-            properties: std::mem::take(&mut self.answer),
-        }));
+    pub fn accept(self, stored: Option<StoredSession>, now: Duration, at: UnixMs) -> Session {
+        let connack = self.connack(stored.is_some());
         Session::begin(self, connack, stored, now, at)
     }
 }

@@ -152,7 +152,7 @@ impl MemoryTopics {
             queue.last = held.last;
             queue.entries.insert(held.last, queued.clone());
         }
-        self.mailboxes.deliver_to(key, Delivery::Queued(queued));
+        self.mailboxes.deliver_to(key, Delivery::Queued(Box::new(queued)));
     }
 
     fn replay(&self, held: &mut Held, key: &SessionKey, filter: &str) {

@@ -185,7 +185,7 @@ impl Listener {
     /// The next live copy.
     pub(super) async fn next(&mut self) -> Queued {
         match soon(self.mailbox.recv()).await {
-            Delivery::Queued(queued) => queued,
+            Delivery::Queued(queued) => *queued,
             other => panic!("a message of an ordinary topic was expected, not {other:?}"),
         }
     }

@@ -86,7 +86,7 @@ pub(crate) async fn serve(socket: TcpStream, manner: Arc<Manner>, shared: Arc<Sh
     let deadline = Instant::now() + manner.handshake_timeout;
     match &manner.entrance {
         Entrance::Tls(tls) => {
-            let handshake = quorate_identity::accept(Arc::clone(tls), socket, manner.handshake_timeout);
+            let handshake = Box::pin(quorate_identity::accept(Arc::clone(tls), socket, manner.handshake_timeout));
             let Some((stream, peer)) = unless_refused(handshake, RefusedAt::Tls, &shared).await else { return };
             tracing::Span::current().record("party", display(&peer.party));
             frame(stream, Identification::Certificate(peer), deadline, &manner, shared).await;
@@ -137,7 +137,10 @@ async fn converse<S>(stream: S, identification: Identification, terms: &Terms, s
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if let Some(connection) = opening::open(socket::Socket::new(stream), identification, terms, shared).await {
+    let opening = opening::open(socket::Socket::new(stream), identification, terms, shared);
+    // What it takes to open is given back before the session, which may be idle for days, begins.
+    let opened = Box::pin(opening).await;
+    if let Some(connection) = opened {
         connection.run().await;
     }
 }

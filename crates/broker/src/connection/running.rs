@@ -136,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             mailbox: self.mailbox,
             shared: self.shared,
         };
-        tokio::join!(goodbye, rest.finish());
+        tokio::join!(goodbye, Box::pin(rest.finish()));
     }
 
     async fn drive(&mut self) -> Ending {

@@ -103,15 +103,21 @@ fn nothing_is_sent_again_while_the_connection_lasts() {
 }
 
 #[test]
-fn a_puback_that_says_no_ends_the_delivery() {
-    let mut alice = opened(8);
-    alice.bring(Qos::AtLeastOnce, "a", "unwanted");
-    let packet_id = alice.heard[0].packet_id.unwrap().get();
-    alice.packet(Packet::PubAck(ack(packet_id, ReasonCode::NotAuthorized)));
-    alice.lose_connection();
-    assert_eq!(alice.queue.waiting(&alice.stored.dequeued), 0);
-    resume(&mut alice);
-    assert_eq!(publishes(&alice), [] as [&Publish; 0]);
+fn an_answer_that_says_no_ends_the_delivery() {
+    type Answer = fn(Ack) -> Packet;
+    for (qos, answer) in [(Qos::AtLeastOnce, Packet::PubAck as Answer), (Qos::ExactlyOnce, Packet::PubRec)] {
+        let mut alice = opened(8);
+        alice.bring(qos, "a", "unwanted");
+        alice.answer_all(&Logs::default());
+        let packet_id = alice.heard[0].packet_id.unwrap().get();
+        alice.packet(answer(ack(packet_id, ReasonCode::NotAuthorized)));
+        alice.answer_all(&Logs::default());
+        alice.lose_connection();
+        assert_eq!(alice.queue.waiting(&alice.stored.dequeued), 0, "{qos:?}");
+        assert!(alice.stored.inflight.is_empty(), "{qos:?}");
+        resume(&mut alice);
+        assert!(matches!(&alice.sent[..], [Packet::ConnAck(_)]), "{qos:?}: {:?}", alice.sent);
+    }
 }
 
 #[test]
@@ -261,11 +267,11 @@ fn what_was_sent_does_not_expire() {
     assert_eq!(publishes(&alice).len(), 1);
 }
 
-/// What a client that takes little is told, in its last packet.
+/// What a client that takes little is told, in its last packet: sixteen bytes, which is as long as its CONNACK.
 fn terse(act: impl FnOnce(&mut Endpoint)) -> Option<Packet> {
     let mut alice = Endpoint::new("alice");
     let connect = connect(false, 3_600);
-    let properties = ConnectProperties { maximum_packet_size: Some(10), ..connect.properties };
+    let properties = ConnectProperties { maximum_packet_size: Some(16), ..connect.properties };
     alice.connect_with(Connect { properties, ..connect }, quorate_session::Limits::default()).unwrap();
     act(&mut alice);
     alice.sent.pop()
@@ -304,15 +310,43 @@ fn a_refused_connect_is_told_without_a_reason_where_the_client_takes_less() {
 
 #[test]
 fn an_answer_that_does_not_fit_even_so_is_left_out() {
-    let last = terse(|alice| {
-        alice.packet(Packet::Subscribe(Subscribe {
-            packet_id: PacketId::MIN,
-            subscription_identifier: None,
-            user_properties: Vec::new(),
-            filters: (0..20)
-                .map(|number| filter(&number.to_string(), QoS::AtMostOnce, RetainHandling::DoNotSend))
-                .collect(),
-        }));
+    let filters: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    let join = Packet::Subscribe(Subscribe {
+        packet_id: PacketId::MIN,
+        subscription_identifier: None,
+        user_properties: Vec::new(),
+        filters: filters.iter().map(|it| filter(it, QoS::AtMostOnce, RetainHandling::DoNotSend)).collect(),
     });
-    assert!(matches!(last, Some(Packet::ConnAck(_))), "{last:?}");
+    let leave = Packet::Unsubscribe(Unsubscribe {
+        packet_id: PacketId::MIN,
+        user_properties: Vec::new(),
+        filters: filters.iter().map(|it| it.as_str().into()).collect(),
+    });
+    for request in [join, leave] {
+        let mut answered = 0;
+        let last = terse(|alice| {
+            let told = alice.sent.len();
+            alice.packet(request);
+            alice.answer_all(&Logs::default());
+            answered = alice.sent.len() - told;
+        });
+        assert_eq!(answered, 0, "{last:?}");
+    }
+    let unsuback = terse(|alice| {
+        alice.packet(unsubscribe("never subscribed"));
+        alice.answer_all(&Logs::default());
+    });
+    assert!(matches!(unsuback, Some(Packet::UnsubAck(_))), "one that fits is sent: {unsuback:?}");
+}
+
+#[test]
+fn a_client_that_takes_less_than_its_connack_is_refused() {
+    for (maximum_packet_size, is_accepted) in [(16, true), (15, false)] {
+        let connect = connect(false, 3_600);
+        let properties = ConnectProperties { maximum_packet_size: Some(maximum_packet_size), ..connect.properties };
+        let mut alice = Endpoint::new("alice");
+        let outcome = alice.connect_with(Connect { properties, ..connect }, quorate_session::Limits::default());
+        let code = outcome.map_err(|rejected| (rejected.code, rejected.answer.is_some()));
+        assert_eq!(code, if is_accepted { Ok(()) } else { Err((ReasonCode::PacketTooLarge, true)) });
+    }
 }

@@ -56,7 +56,7 @@ pub fn message(topic: &str, qos: Qos, payload: &str) -> OrdinaryMessage {
 impl Endpoint {
     /// Puts a message into the queue of this session and gives its live copy.
     pub fn route(&mut self, qos: Qos, topic: &str, payload: &str) -> Delivery {
-        Delivery::Queued(self.queue.push(manner(qos), message(topic, qos, payload)))
+        Delivery::Queued(Box::new(self.queue.push(manner(qos), message(topic, qos, payload))))
     }
 
     /// The same, and it arrives.
@@ -67,7 +67,7 @@ impl Endpoint {
 
     /// A message as it is routed, in whatever manner.
     pub fn bring_so(&mut self, manner: Manner, message: OrdinaryMessage) {
-        let copy = Delivery::Queued(self.queue.push(manner, message));
+        let copy = Delivery::Queued(Box::new(self.queue.push(manner, message)));
         self.input(|session, _| session.handle_delivery(copy));
     }
 
@@ -75,7 +75,7 @@ impl Endpoint {
     pub fn bring_loose(&mut self, topic: &str, payload: &str) {
         let message = Arc::new(message(topic, Qos::AtMostOnce, payload));
         let copy = Queued { seq: Seq::ZERO, prev: Seq::ZERO, manner: manner(Qos::AtMostOnce), message };
-        self.input(|session, _| session.handle_delivery(Delivery::Queued(copy)));
+        self.input(|session, _| session.handle_delivery(Delivery::Queued(Box::new(copy))));
     }
 
     /// What was heard under ordinary topics, in order.
