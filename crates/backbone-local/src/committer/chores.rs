@@ -9,7 +9,7 @@ use quorate_domain::{InflightRecord, LogName, Routed, Seq, SessionKey};
 
 use super::Committer;
 use super::pending::Pending;
-use crate::store::{Contents, QueueId, QueueValue, Store, StoreFault};
+use crate::store::{Contents, QueueId, QueueValue, Slice, Store, StoreFault};
 
 /// What one slice looks at.
 const SLICE: ReadLimit = ReadLimit { messages: 250, bytes: 512 << 10 };
@@ -106,7 +106,10 @@ impl Committer {
         if self.queue(key, pending).is_none_or(|state| state.id != *queue) {
             return Ok(None);
         }
-        let slice = store.retained_slice(literal_beginning(filter), after.as_deref(), SLICE)?;
+        let slice = match filter.contains(['+', '#']) {
+            true => store.retained_slice(literal_beginning(filter), after.as_deref(), SLICE)?,
+            false => Slice { records: store.retained(filter)?.into_iter().collect(), is_end: true },
+        };
         let last = slice.records.last().map(|value| value.message.topic.clone());
         for value in slice.records {
             let message = value.message;

@@ -12,6 +12,7 @@ mod shared;
 pub(crate) mod tests;
 mod topics;
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -26,7 +27,7 @@ pub(crate) use log::PageRequest;
 pub(crate) use records::{PresenceValue, Resident, SessionValue};
 use records::{ProgressRecord, decode, decode_slot};
 pub(crate) use shared::SharedStore;
-pub(crate) use topics::{Contents, QueueExtent, QueueId, QueueValue, RetainedValue, WillValue};
+pub(crate) use topics::{Contents, QueueExtent, QueueId, QueueValue, RetainedValue, Slice, WillValue};
 
 use crate::{Identities, OpenError};
 
@@ -68,6 +69,20 @@ pub(crate) enum StoreFault {
     #[cfg(test)]
     #[error("injected: {0}")]
     Injected(&'static str),
+}
+
+impl StoreFault {
+    /// Whether it is for want of room on the disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        match self {
+            // RocksDB tells in words alone which fault of the system it met.
+            StoreFault::Rocks(error) => error.to_string().contains("No space left on device"),
+            StoreFault::Disk(error) => matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded),
+            #[cfg(test)]
+            StoreFault::Injected(reason) => reason.contains("no space left"),
+            _ => false,
+        }
+    }
 }
 
 /// An open store.
