@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The store failed; whether a write took place is unknown. The text is for the operator, not for a peer.
     #[error("the store failed: {0}")]
     Fault(String),
+    /// The disk is full: nothing was tried, and what is stored can be read.
+    #[error("the disk is full")]
+    Full,
 }
 
 /// What was to be kept of a session was not kept.

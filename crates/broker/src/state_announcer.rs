@@ -85,8 +85,8 @@ impl StateAnnouncer {
                 match self.announce(&tx).await {
                     Ok(()) => {}
                     Err(StoreError::Closed) => return,
-                    Err(StoreError::Fault(error)) => {
-                        tracing::warn!(%tx, error, "the state of a transaction was not announced; trying again");
+                    Err(error) => {
+                        tracing::warn!(%tx, %error, "the state of a transaction was not announced; trying again");
                         self.pace.again(tx);
                     }
                 }

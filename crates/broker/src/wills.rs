@@ -177,7 +177,7 @@ impl WillKeeper {
                 Some((due, said)) = saying.next(), if !saying.is_empty() => match said {
                     Ok(()) => self.is_failing = false,
                     Err(StoreError::Closed) => return,
-                    Err(StoreError::Fault(error)) => self.try_again(due, &error),
+                    Err(error) => self.try_again(due, &error.to_string()),
                 },
                 () = self.draining.begun() => return,
             }

@@ -145,14 +145,23 @@ impl Job {
     pub(super) fn refuse(self, error: &StoreError) {
         match self {
             Job::Append { completion, .. } | Job::Publish { completion, .. } => {
-                completion.complete(Err(storage_fault(error)));
+                completion.complete(Err(not_tried(error)));
             }
-            Job::Close { answer, .. } => drop(answer.send(Err(storage_fault(error)))),
+            Job::Close { answer, .. } => drop(answer.send(Err(not_tried(error)))),
             Job::TakeOver { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Save { answer, .. } => drop(answer.send(Err(error.clone().into()))),
             Job::SayWill { answer, .. } | Job::Presence { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Stop => {}
         }
+    }
+}
+
+/// Why something was not even tried, as a publisher is told it: a full disk is not its fault, nor a fault that passes by
+/// trying again at once.
+fn not_tried(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::Full => Refusal::QuotaExceeded(error.to_string()),
+        other => storage_fault(other),
     }
 }
 

@@ -45,14 +45,19 @@ impl Committer {
         jobs: &mut mpsc::Receiver<Job>,
     ) -> Recovery {
         let mut backoff = BACKOFF_FIRST;
+        // Of what waited in the failed batch nobody knows what became of it; what comes now is not tried.
+        let mut told = if cause.is_disk_full() { StoreError::Full } else { told.clone() };
         loop {
-            if refuse_for(backoff, told, jobs) == Recovery::Stop {
+            if refuse_for(backoff, &told, jobs) == Recovery::Stop {
                 return Recovery::Stop;
             }
             match self.try_reopen() {
                 Ok(()) => break,
                 Err(error) => {
                     tracing::warn!(%error, "the store does not take writes yet");
+                    if error.is_disk_full() {
+                        told = StoreError::Full;
+                    }
                     self.health.fail(format!("a write failed: {cause}; since then: {error}"));
                 }
             }
