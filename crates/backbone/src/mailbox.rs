@@ -11,8 +11,9 @@ use quorate_domain::{Delivery, PartyId, SessionKey};
 use tokio::sync::{Notify, mpsc};
 
 /// How many deliveries wait in the mailbox of one session. A session that reads at all empties its mailbox in one turn;
-/// one that does not should read the log rather than hold memory.
-pub const MAILBOX_CAPACITY: usize = 256;
+/// one that does not should read the log rather than hold memory. Room is taken only as it is needed. A burst at QoS 0,
+/// which nothing else keeps, has to fit in while the session's task waits for its turn: several batches of the committer.
+pub const MAILBOX_CAPACITY: usize = 2_048;
 
 /// A mailbox of the given capacity, and the end at which deliveries enter.
 pub fn mailbox(capacity: usize) -> (MailboxSender, Mailbox) {
