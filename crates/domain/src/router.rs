@@ -146,6 +146,12 @@ impl Router {
         self.session(key).is_some_and(|session| session.subscriptions.iter().any(is_shared))
     }
 
+    /// Whether a session subscribes to this filter for itself.
+    pub fn subscribes(&self, key: &SessionKey, filter: &str) -> bool {
+        let is_of_it = |it: &Subscription| matches!(&it.target, Target::Own(own) if own == filter);
+        self.session(key).is_some_and(|session| session.subscriptions.iter().any(is_of_it))
+    }
+
     /// Subscriptions to ordinary topics, of all sessions.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions

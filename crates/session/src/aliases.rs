@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroUsize};
 
 use bytestring::ByteString;
 use lru::LruCache;
+use quorate_domain::TOPIC_BYTES_MAX;
 use quorate_wire::{Packet, Publish, ReasonCode, encoded_len};
 
 use crate::Session;
@@ -43,7 +44,10 @@ impl Aliases {
         }
         if !publish.topic.is_empty() {
             // A copy: the slice would pin the frame that it came in for as long as the connection lasts.
-            self.inward.insert(alias, ByteString::from(&*publish.topic));
+            // One that is refused for its length is not worth remembering.
+            if publish.topic.len() <= TOPIC_BYTES_MAX {
+                self.inward.insert(alias, ByteString::from(&*publish.topic));
+            }
             return Ok(());
         }
         let reason = "a topic alias that no topic was given for (MQTT5 3.3.4)";

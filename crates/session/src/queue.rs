@@ -163,6 +163,11 @@ impl Session {
     /// Sends one message, unless its lifetime is over.
     fn pass_queued(&mut self, queued: &Queued) -> Passage {
         let Queued { seq, manner, message, .. } = queued;
+        // It was asked for when this was routed, which may be long ago.
+        if !self.access.may_hear(&self.key.party, &message.topic) {
+            self.dequeue(*seq);
+            return Passage::Done;
+        }
         let item = Item { log: LogName::Queue, seq: *seq, topic: message.topic.clone(), way: Way::Queue };
         let Some(left_s) = self.left_of(&item, &message.properties, message.at) else {
             self.dequeue(*seq);

@@ -277,11 +277,16 @@ impl Session {
             };
             self.effects.push_front(effect);
         }
+        if !self.is_durable() {
+            // What is under way at QoS 2 ends with the session: it goes to no other member of a share (MQTT5 4.8.2-5).
+            self.queue.give_back(self.window.queued_at_qos_2());
+        }
+        // First what is done with: what a member of a share has not acknowledged goes to another once it is gone.
+        self.save_cursors();
         if self.is_durable() {
             let record =
                 SessionRecord { disconnected_at: Some(now), unacked: self.window.to_records(), ..self.to_record() };
             self.effects.push_back(Effect::Save { record, replay: Vec::new() });
-            self.save_cursors();
         } else {
             self.effects.push_back(Effect::Remove);
         }

@@ -316,6 +316,12 @@ impl Window {
         at_qos_1.filter_map(|(packet_id, it)| record_of(*packet_id, &it.item)).collect()
     }
 
+    /// The places of the session's queue that are under way at QoS 2.
+    pub(crate) fn queued_at_qos_2(&self) -> Vec<Seq> {
+        let of_queue = |it: &&InFlight| it.qos == QoS::ExactlyOnce && it.item.log == LogName::Queue;
+        self.in_flight.values().filter(of_queue).map(|it| it.item.seq).collect()
+    }
+
     /// The next identifier that is not in use. There is one: see [`Window::IDENTIFIERS_MAX`].
     fn free_id(&mut self) -> PacketId {
         loop {

@@ -31,6 +31,15 @@ pub(super) enum Chore {
     },
 }
 
+/// To whom a message is handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// To a member that is connected: one that is away is no better than the one that has it.
+    Present,
+    /// To any member, since the one that has it is over.
+    Anybody,
+}
+
 /// How far retained messages have been put into a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Replay {
@@ -75,6 +84,10 @@ impl Committer {
     /// Does a slice of each of the oldest chores. To be called on an empty batch: a chore looks at the store alone.
     pub(super) fn do_chores(&mut self, pending: &mut Pending) {
         for _ in 0..SLICES_AT_ONCE {
+            // A message that is handed on may be much larger than its place in the queue that was read.
+            if pending.batch.bytes() >= SLICE.bytes {
+                return;
+            }
             let Some(chore) = self.topics.chores.pop_front() else { return };
             pending.topics.begun.push(chore.clone());
             match self.slice(chore, pending) {
@@ -103,6 +116,9 @@ impl Committer {
     fn replay(&mut self, store: &Store, replay: Replay, pending: &mut Pending) -> Result<Option<Chore>, StoreFault> {
         let Replay { key, queue, filter, until, after } = &replay;
         let Some(subscriber) = self.topics.router.subscriber(key) else { return Ok(None) };
+        if !self.topics.router.subscribes(key, filter) {
+            return Ok(None);
+        }
         if self.queue(key, pending).is_none_or(|state| state.id != *queue) {
             return Ok(None);
         }
@@ -142,15 +158,22 @@ impl Committer {
         }
         let under_way = under_way(&store.inflight(&key)?);
         let slice = store.queue_slice(queue, after, SLICE)?;
-        let last = slice.records.last().map_or(after, |(seq, _)| *seq);
+        let (mut last, mut is_end) = (after, slice.is_end);
         let mut handed_on = Vec::new();
         for (seq, value) in slice.records {
-            if !under_way.contains(&seq) && self.hand_on_entry(store, &key, (queue, seq), &value, pending)? {
+            if pending.batch.bytes() >= SLICE.bytes {
+                is_end = false;
+                break;
+            }
+            if !under_way.contains(&seq)
+                && self.hand_on_entry(store, &key, (queue, seq), &value, Whom::Present, pending)?
+            {
                 handed_on.push(seq);
             }
+            last = seq;
         }
         self.dequeue(store, &key, queue, &handed_on, pending)?;
-        Ok((!slice.is_end).then_some(Chore::HandOn { key, queue, after: last }))
+        Ok((!is_end).then_some(Chore::HandOn { key, queue, after: last }))
     }
 
     /// Gives an entry to another member, if it came by a shared subscription and there is one. The message is written for
@@ -161,6 +184,7 @@ impl Committer {
         key: &SessionKey,
         place: (QueueId, Seq),
         value: &QueueValue,
+        whom: Whom,
         pending: &mut Pending,
     ) -> Result<bool, StoreFault> {
         let Some(share) = value.manner.share.as_ref().filter(|_| !pending.topics.dequeued.contains(&place)) else {
@@ -171,6 +195,9 @@ impl Committer {
         let Some(routed) = routed.and_then(|routed| self.one_who_is_there(routed, &message, pending)) else {
             return Ok(false);
         };
+        if whom == Whom::Present && !routed.subscriber.present {
+            return Ok(false);
+        }
         if *routed.key == *key || !self.has_room(&routed.key, 1, pending) {
             return Ok(false);
         }
@@ -186,16 +213,21 @@ impl Committer {
         pending: &mut Pending,
     ) -> Result<Option<Chore>, StoreFault> {
         let slice = store.queue_slice(queue, Seq::ZERO, SLICE)?;
+        let mut is_end = slice.is_end;
         for (seq, value) in slice.records {
+            if pending.batch.bytes() >= SLICE.bytes {
+                is_end = false;
+                break;
+            }
             if let Some(key) = &of
-                && !self.hand_on_entry(store, key, (queue, seq), &value, pending)?
+                && !self.hand_on_entry(store, key, (queue, seq), &value, Whom::Anybody, pending)?
                 && value.manner.share.is_some()
             {
                 tracing::info!(session = %key, "a message of a shared subscription is lost with its last member");
             }
             self.take_out(store, queue, seq, &value.contents, pending)?;
         }
-        if !slice.is_end {
+        if !is_end {
             return Ok(Some(Chore::Purge { queue, of }));
         }
         if of.is_some() {

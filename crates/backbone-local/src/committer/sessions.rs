@@ -166,6 +166,12 @@ impl Committer {
         let replays = replay
             .into_iter()
             .map(|filter| Chore::Replay(Replay { key: key.clone(), queue, filter, until: None, after: None }));
+        let is_dropped = |chore: &Chore| {
+            matches!(chore, Chore::Replay(it) if it.key == *key
+                && !record.subscriptions.iter().any(|subscription| subscription.filter == it.filter))
+        };
+        // What was unsubscribed from meanwhile need not come.
+        self.topics.chores.retain(|chore| !is_dropped(chore));
         pending.topics.chores.extend(replays);
         if before.is_some() || record.expiry != SessionExpiry::AtDisconnect {
             pending.batch.put_session(key, &SessionValue { epoch, queue, record: Some(record) });

@@ -11,6 +11,7 @@ use quorate_domain::{
 };
 
 use super::chores::{Chore, remember};
+use crate::clock;
 use crate::movement::Hearer;
 use crate::store::{QueueExtent, QueueId, Store, StoreFault};
 use crate::topics::Counters;
@@ -100,6 +101,7 @@ impl Topics {
         let mut extents: HashMap<_, _> = store.queue_extents()?.into_iter().collect();
         let queued = extents.values().map(|extent| extent.len).sum();
         let mut queues = HashMap::new();
+        let now = clock::now();
         for (key, value) in store.sessions()? {
             let known = self.queues.get(&key).filter(|known| known.id == value.queue);
             let is_present = known.is_some() && is_connected(&key);
@@ -111,8 +113,12 @@ impl Topics {
             let last = last.max(known.map_or(Seq::ZERO, |known| known.last));
             let mut state = QueueState { id: value.queue, last, len, is_owned: owner.is_some(), expires_at: None };
             if let Some(record) = lasting {
-                state.expires_at = record.expires_at();
                 let is_present = is_present && record.disconnected_at.is_none();
+                state.expires_at = match record.disconnected_at {
+                    // Its connection ended with an earlier run, nobody knows when: its time counts from here.
+                    None if !is_present => SessionRecord { disconnected_at: Some(now), ..record.clone() }.expires_at(),
+                    _ => record.expires_at(),
+                };
                 self.router.put(&key, subscriber(&record, is_present), &record.subscriptions);
             }
             queues.insert(key, state);

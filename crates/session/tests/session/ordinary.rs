@@ -331,3 +331,35 @@ fn an_own_retained_flag_does_not_come_from_a_resumed_read() {
     assert_eq!(alice.payloads(), ["while away"]);
     assert!(!alice.heard[0].retain && !alice.heard[0].dup);
 }
+
+#[test]
+fn what_waited_is_not_heard_by_a_party_whose_right_is_gone() {
+    let mut alice = durable();
+    alice.lose_connection();
+    alice.route(Qos::AtLeastOnce, "a", "while she might");
+    alice.access = std::sync::Arc::default();
+    resume(&mut alice);
+    assert!(alice.payloads().is_empty());
+    pass_time(&mut alice);
+    assert_eq!(alice.queue.waiting(&alice.stored.dequeued), 0);
+}
+
+#[test]
+fn what_is_done_with_is_told_before_the_session_goes() {
+    for (mut alice, qos) in
+        [(durable(), Qos::AtLeastOnce), (transient(), Qos::AtLeastOnce), (transient(), Qos::ExactlyOnce)]
+    {
+        alice.bring(qos, "a", "1");
+        // At QoS 1 it is acknowledged, at QoS 2 it is under way.
+        if qos == Qos::AtLeastOnce {
+            alice.acknowledge();
+        }
+        alice.session().handle_connection_lost(UnixMs(5));
+        let mut last = Vec::new();
+        while let Some(effect) = alice.session().poll_effect() {
+            last.push(effect);
+        }
+        let [Effect::SaveCursors(moves), Effect::Save { .. } | Effect::Remove] = &last[..] else { panic!("{last:?}") };
+        assert_eq!(moves.dequeued, [Seq(7)], "{qos:?}");
+    }
+}

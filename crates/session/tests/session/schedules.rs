@@ -44,7 +44,12 @@ struct Play {
 
 impl Play {
     fn new(seed: u64) -> Self {
-        let endpoints: Vec<_> = ["alice", "bob", "carol"].map(Endpoint::new).into();
+        let endpoint = |name| {
+            let mut endpoint = Endpoint::new(name);
+            endpoint.access = everything_open();
+            endpoint
+        };
+        let endpoints: Vec<_> = ["alice", "bob", "carol"].map(endpoint).into();
         let held = endpoints.iter().map(|_| BTreeMap::new()).collect();
         let dropped = vec![false; endpoints.len()];
         let routed = endpoints.iter().map(|_| Vec::new()).collect();
