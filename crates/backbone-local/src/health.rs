@@ -7,25 +7,37 @@ use quorate_backbone::Health;
 /// Set by the committer alone.
 #[derive(Default)]
 pub(crate) struct LocalHealth {
-    fault: Mutex<Option<String>>,
+    reasons: Mutex<Reasons>,
+}
+
+#[derive(Default)]
+struct Reasons {
+    fault: Option<String>,
+    low_disk: Option<String>,
 }
 
 impl LocalHealth {
     pub(crate) fn fail(&self, reason: String) {
-        *self.lock() = Some(reason);
+        self.lock().fault = Some(reason);
     }
 
     pub(crate) fn recover(&self) {
-        *self.lock() = None;
+        self.lock().fault = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether, and why, no messages are taken for want of room.
+    pub(crate) fn set_low_disk(&self, reason: Option<String>) {
+        self.lock().low_disk = reason;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reasons> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Health for LocalHealth {
     fn ready(&self) -> Result<(), String> {
-        self.lock().clone().map_or(Ok(()), Err)
+        let reasons = self.lock();
+        reasons.fault.clone().or_else(|| reasons.low_disk.clone()).map_or(Ok(()), Err)
     }
 }

@@ -14,24 +14,29 @@ mod metrics;
 mod movement;
 mod presence;
 mod reads;
+mod restore;
 mod sessions;
 mod store;
+mod sweeper;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod upkeep;
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use quorate_backbone::{Backbone, ChangedTransactions, Mailboxes, TopicRules};
-use quorate_domain::CreationRules;
+use quorate_domain::{CreationRules, TxLimits, Volume};
 use thiserror::Error;
 
 use channels::Channels;
-use committer::{Committer, Queue, Topics, new_cache};
+use committer::{Committer, Queue, Ticked, Topics, Usages, new_cache};
 use health::LocalHealth;
 use lanes::Lanes;
 use metrics::Metrics;
@@ -39,8 +44,16 @@ use movement::{Carrier, LaneEnd, LiveFanout};
 use presence::{Attendances, LocalPresence};
 use reads::{LocalLog, Reads};
 use sessions::LocalSessions;
-use store::{Disk, RealDisk, SharedStore};
+use store::{Disk, RealDisk, Restore, SharedStore, StoreFault, StoreOptions};
+use sweeper::Sweeper;
 use topics::{Counters, LocalTopics};
+use upkeep::LocalUpkeep;
+
+pub use restore::{BackupError, Restored, backup, restore};
+pub use store::{MasterKey, MasterKeyError};
+
+/// How often the committer looks for what has its time, and at the room on the disk.
+const TICK: Duration = Duration::from_secs(1);
 
 /// When a message counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +96,50 @@ pub enum Movement {
     Channels,
 }
 
+/// How much a store takes. At a bound its publisher is told ([`Refusal::QuotaExceeded`](quorate_domain::Refusal)); nothing
+/// that was acknowledged is dropped to make room. What joins a transaction, ends it or is its result is outside of all
+/// but the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// What one party may say in one transaction.
+    pub transaction: TxLimits,
+    /// What one party may have said in all transactions that are not purged yet.
+    pub party: Volume,
+    /// All logs, queues and retained messages.
+    pub store: Volume,
+    /// Bytes that are kept free on the disk: below, nothing more is taken, and all else goes on.
+    pub disk_free_min_bytes: u64,
+}
+
+/// Ten million messages and 16 GiB a party; the store as a whole is bounded by its disk, of which 64 MiB stay free.
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            transaction: TxLimits::default(),
+            party: Volume { messages: 10_000_000, bytes: 16 << 30 },
+            store: Volume { messages: u64::MAX, bytes: u64::MAX },
+            disk_free_min_bytes: 64 << 20,
+        }
+    }
+}
+
+/// How long a closed transaction is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// From its end, where every party has acknowledged the final state.
+    pub purge_after: Duration,
+    /// From its end in any case.
+    pub retain_closed_for: Duration,
+}
+
+/// A day, and thirty.
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        Self { purge_after: DAY, retain_closed_for: 30 * DAY }
+    }
+}
+
 /// How to open a backbone.
 #[derive(Debug, Clone)]
 pub struct LocalOptions {
@@ -96,6 +153,14 @@ pub struct LocalOptions {
     pub rules: CreationRules,
     /// What holds for ordinary topics.
     pub topics: TopicRules,
+    /// How much it takes.
+    pub bounds: Bounds,
+    /// How long closed transactions are kept.
+    pub retention: Retention,
+    /// Under which all is sealed that parties say; `None`: it is stored as it is.
+    pub master_key: Option<MasterKey>,
+    /// Where backups of the open store go; `None`: none are made.
+    pub backup_folder: Option<PathBuf>,
     /// What carries live copies.
     pub movement: Movement,
     /// Jobs that wait for the committer; at the bound, submitters wait.
@@ -112,9 +177,44 @@ pub enum OpenError {
     /// The directory cannot be made.
     #[error("the store's directory cannot be made: {0}")]
     Directory(#[source] std::io::Error),
-    /// RocksDB does not open it: it is in use, broken, or not to be read.
+    /// There is none.
+    #[error("there is no store here")]
+    Missing,
+    /// Another process, or another part of this one, has it open.
+    #[error("the store is in use by another process")]
+    Locked,
+    /// The disk is full: not even what was written before can be put in order.
+    #[error("the disk is full: make room, then start again; nothing is lost ({0})")]
+    Full(String),
+    /// It may be read only, and the broker writes.
+    #[error("the store cannot be written: its files or their disk are read-only, or belong to another user ({0})")]
+    ReadOnly(String),
+    /// A file of it is missing, or is not as it was written.
+    #[error(
+        "the store is damaged: {0}; nothing was changed. Look at it with `quorate check store`, and put a backup in its \
+         place with `quorate store restore`"
+    )]
+    Damaged(String),
+    /// Another fault.
     #[error("the store cannot be opened: {0}")]
     Store(String),
+    /// It is sealed, and no master key was given.
+    #[error("the store is sealed under the master key {found}, and none was given: set `master_key_file` in [storage]")]
+    MasterKeyMissing {
+        /// Which it is.
+        found: String,
+    },
+    /// It is sealed under another master key.
+    #[error("the store is sealed under the master key {found}, and the one that was given is {given}")]
+    MasterKey {
+        /// Which it is.
+        found: String,
+        /// Which was given.
+        given: String,
+    },
+    /// A restore was begun here and did not come to its end.
+    #[error("a restore of this store was begun and not finished: run `quorate store restore` again")]
+    RestoreUnfinished,
     /// It was written by another version.
     #[error("the store has schema version {found}, and this program knows version {expected} only")]
     Schema {
@@ -151,29 +251,49 @@ pub enum OpenError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// For what a backbone is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Serve,
+    /// To abort what a backup holds that is not closed.
+    Restore,
+}
+
 /// An open backbone. It lives on in the [`Backbone`]s that were taken from it; [`shut_down`](Self::shut_down) ends it.
 pub struct LocalBackbone {
     backbone: Backbone,
     queue: Queue,
     committer: JoinHandle<()>,
+    #[cfg(test)]
+    shared: Arc<SharedStore>,
 }
 
 impl LocalBackbone {
     /// Opens or makes the store, and starts what runs. Blocks while RocksDB reads its log. Within a Tokio runtime.
     pub fn open(options: LocalOptions, metrics: &prometheus::Registry) -> Result<LocalBackbone, OpenError> {
         let disk = Box::new(RealDisk::new(&options.path));
-        Self::open_on(disk, options, metrics)
+        Self::open_on(disk, options, Purpose::Serve, metrics)
     }
 
     fn open_on(
         disk: Box<dyn Disk>,
         options: LocalOptions,
+        purpose: Purpose,
         metrics: &prometheus::Registry,
     ) -> Result<LocalBackbone, OpenError> {
         tokio::runtime::Handle::try_current().map_err(|_| OpenError::NoRuntime)?;
         std::fs::create_dir_all(&options.path).map_err(OpenError::Directory)?;
         let metrics = Metrics::register(metrics)?;
-        let shared = Arc::new(SharedStore::open(&options.path, options.identities)?);
+        let store_options = StoreOptions { identities: options.identities, master_key: options.master_key.clone() };
+        let shared = Arc::new(SharedStore::open(&options.path, store_options)?);
+        let opening = |error: StoreFault| OpenError::Store(error.to_string());
+        let (incarnation, restore, usages) = {
+            let store = shared.store().map_err(opening)?;
+            (store.incarnation(), store.restore().map_err(opening)?, Usages::load(&store).map_err(opening)?)
+        };
+        if restore == Some(Restore::Begun) && purpose == Purpose::Serve {
+            return Err(OpenError::RestoreUnfinished);
+        }
         let movement = Arc::new(start_movement(&options, &metrics)?);
         let (queue, jobs) = Queue::new(options.queue_max);
         let reads = Reads::new(shared.clone());
@@ -182,9 +302,18 @@ impl LocalBackbone {
         let health = Arc::new(LocalHealth::default());
         let counters = Arc::new(Counters::default());
         let topics = shared.store().and_then(|store| Topics::load(&store, options.topics.clone(), counters.clone()));
-        let topics = topics.map_err(|error| OpenError::Store(error.to_string()))?;
+        let topics = topics.map_err(opening)?;
+        topics.tell(usages.retained_messages());
+        let sweeper = Sweeper::start(shared.clone()).map_err(OpenError::Thread)?;
+        let restore_unconfirmed = Arc::new(AtomicBool::new(restore.is_some()));
+        let upkeep = LocalUpkeep {
+            shared: shared.clone(),
+            queue: queue.clone(),
+            backup_folder: options.backup_folder.clone(),
+            restore_unconfirmed: restore_unconfirmed.clone(),
+        };
         let committer = Committer {
-            shared,
+            shared: shared.clone(),
             disk,
             rules: options.rules,
             movement: movement.clone(),
@@ -196,10 +325,17 @@ impl LocalBackbone {
             batch_max: options.batch_max.max(1),
             cache: new_cache(),
             topics,
+            usages,
+            bounds: options.bounds,
+            retention: options.retention,
+            is_due: true,
+            restore_unconfirmed: restore_unconfirmed.clone(),
+            sweeper,
         };
         let committer = committer.spawn(jobs).map_err(OpenError::Thread)?;
         metrics.store_ready.set(1);
-        let log = Arc::new(LocalLog { queue: queue.clone(), reads: reads.clone(), changed });
+        tokio::spawn(tell_time(queue.clone()));
+        let log = Arc::new(LocalLog { queue: queue.clone(), reads: reads.clone(), changed, incarnation });
         let backbone = Backbone {
             log: log.clone(),
             registry: log,
@@ -208,8 +344,15 @@ impl LocalBackbone {
             presence: Arc::new(LocalPresence::new(attendances, queue.clone(), reads)),
             fanout: movement,
             health,
+            upkeep: Arc::new(upkeep),
         };
-        Ok(LocalBackbone { backbone, queue, committer })
+        Ok(LocalBackbone {
+            backbone,
+            queue,
+            committer,
+            #[cfg(test)]
+            shared,
+        })
     }
 
     /// The faces of this backbone.
@@ -224,6 +367,18 @@ impl LocalBackbone {
         let ended = tokio::task::spawn_blocking(move || committer.join()).await;
         if !matches!(ended, Ok(Ok(()))) {
             tracing::error!("the committer did not end well");
+        }
+    }
+}
+
+/// Tells the committer that time passes, until it has ended.
+async fn tell_time(queue: Queue) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if queue.tick() == Ticked::Ended {
+            return;
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, exponential_buckets};
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    exponential_buckets,
+};
 
 /// The names of all metrics of this room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,11 +16,21 @@ enum Name {
     Commits,
     CopiesDropped,
     DeliveriesDropped,
+    DiskFree,
+    Expired,
     LaneDepth,
     LaneGaps,
     MailboxOverflows,
+    Purged,
+    QuotaRefusals,
+    SessionsExpired,
     SlotsRefused,
+    StoreBytes,
+    StoreMessages,
     StoreReady,
+    UsedParty,
+    UsedQueue,
+    UsedStore,
 }
 
 impl Name {
@@ -37,17 +50,62 @@ impl Name {
                 "quorate_deliveries_dropped_total",
                 "Deliveries of ordinary messages at QoS 0 that found no room on their way: nothing else has them",
             ),
+            Name::DiskFree => ("quorate_disk_free_bytes", "What the disk under the store still takes"),
+            Name::Expired => (
+                "quorate_messages_expired_total",
+                "Messages of ordinary topics that left their queue or place because their lifetime was over",
+            ),
             Name::LaneDepth => ("quorate_lane_depth", "Live copies on their way in a lane"),
             Name::LaneGaps => ("quorate_lane_gaps_total", "Losses in a lane after which its sessions read the log"),
             Name::MailboxOverflows => {
                 ("quorate_mailbox_overflows_total", "Live copies that found a full mailbox; the session reads the log")
             }
+            Name::Purged => ("quorate_transactions_purged_total", "Closed transactions that were purged"),
+            Name::QuotaRefusals => {
+                ("quorate_quota_refusals_total", "Publishes that were refused because a quota is used up")
+            }
+            Name::SessionsExpired => ("quorate_sessions_expired_total", "Sessions that were ended by their expiry"),
+            Name::StoreBytes => {
+                ("quorate_store_payload_bytes", "Payloads in logs, in queues and retained, as the quota counts them")
+            }
+            Name::StoreMessages => ("quorate_store_messages", "Messages in logs, in queues and retained"),
+            Name::UsedParty => (
+                "quorate_quota_used_ratio_party",
+                "The largest share of its quota in transactions that any party uses (watermark)",
+            ),
+            Name::UsedQueue => (
+                "quorate_quota_used_ratio_queue",
+                "The largest share of its bounds that the queue of any session uses (watermark)",
+            ),
+            Name::UsedStore => ("quorate_quota_used_ratio_store", "The share of the store's quota that is used"),
             Name::SlotsRefused => {
                 ("quorate_slots_refused_total", "Writes of other bytes to a written slot (equivocations)")
             }
             Name::StoreReady => ("quorate_store_ready", "1 while the store takes writes"),
         };
         Opts::new(name, help)
+    }
+}
+
+/// What is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quota {
+    Disk,
+    Party,
+    Queue,
+    Store,
+    Transaction,
+}
+
+impl Quota {
+    fn label(self) -> &'static str {
+        match self {
+            Quota::Disk => "disk",
+            Quota::Party => "party",
+            Quota::Queue => "queue",
+            Quota::Store => "store",
+            Quota::Transaction => "transaction",
+        }
     }
 }
 
@@ -59,10 +117,20 @@ pub(crate) struct Metrics {
     pub(crate) commits: IntCounter,
     pub(crate) copies_dropped: IntCounter,
     pub(crate) deliveries_dropped: IntCounter,
+    pub(crate) disk_free: IntGauge,
+    pub(crate) expired: IntCounter,
     pub(crate) lane_gaps: IntCounter,
     pub(crate) mailbox_overflows: IntCounter,
+    pub(crate) purged: IntCounter,
+    pub(crate) sessions_expired: IntCounter,
     pub(crate) slots_refused: IntCounter,
+    pub(crate) store_bytes: IntGauge,
+    pub(crate) store_messages: IntGauge,
     pub(crate) store_ready: IntGauge,
+    pub(crate) used_party: Gauge,
+    pub(crate) used_queue: Gauge,
+    pub(crate) used_store: Gauge,
+    quota_refusals: IntCounterVec,
     lane_depth: IntGaugeVec,
 }
 
@@ -78,15 +146,30 @@ impl Metrics {
             commits: counter(Name::Commits, registry)?,
             copies_dropped: counter(Name::CopiesDropped, registry)?,
             deliveries_dropped: counter(Name::DeliveriesDropped, registry)?,
+            disk_free: gauge(Name::DiskFree, registry)?,
+            expired: counter(Name::Expired, registry)?,
             lane_gaps: counter(Name::LaneGaps, registry)?,
             mailbox_overflows: counter(Name::MailboxOverflows, registry)?,
+            purged: counter(Name::Purged, registry)?,
+            sessions_expired: counter(Name::SessionsExpired, registry)?,
             slots_refused: counter(Name::SlotsRefused, registry)?,
-            store_ready: IntGauge::with_opts(Name::StoreReady.opts())?,
+            store_bytes: gauge(Name::StoreBytes, registry)?,
+            store_messages: gauge(Name::StoreMessages, registry)?,
+            store_ready: gauge(Name::StoreReady, registry)?,
+            used_party: share(Name::UsedParty, registry)?,
+            used_queue: share(Name::UsedQueue, registry)?,
+            used_store: share(Name::UsedStore, registry)?,
+            quota_refusals: IntCounterVec::new(Name::QuotaRefusals.opts(), &["quota"])?,
             lane_depth: IntGaugeVec::new(Name::LaneDepth.opts(), &["lane"])?,
         };
-        registry.register(Box::new(metrics.store_ready.clone()))?;
+        registry.register(Box::new(metrics.quota_refusals.clone()))?;
         registry.register(Box::new(metrics.lane_depth.clone()))?;
         Ok(Arc::new(metrics))
+    }
+
+    /// A publish was refused since something is used up.
+    pub(crate) fn quota_refusal(&self, quota: Quota) {
+        self.quota_refusals.with_label_values(&[quota.label()]).inc();
     }
 
     /// How many copies are on their way in one lane.
@@ -99,6 +182,19 @@ fn histogram(name: Name, buckets: Vec<f64>, registry: &Registry) -> prometheus::
     let histogram = Histogram::with_opts(HistogramOpts { common_opts: name.opts(), buckets })?;
     registry.register(Box::new(histogram.clone()))?;
     Ok(histogram)
+}
+
+fn gauge(name: Name, registry: &Registry) -> prometheus::Result<IntGauge> {
+    let gauge = IntGauge::with_opts(name.opts())?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+/// From 0 to 1.
+fn share(name: Name, registry: &Registry) -> prometheus::Result<Gauge> {
+    let gauge = Gauge::with_opts(name.opts())?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
 }
 
 fn counter(name: Name, registry: &Registry) -> prometheus::Result<IntCounter> {

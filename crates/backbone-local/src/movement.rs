@@ -152,6 +152,14 @@ impl LiveFanout {
         self.lanes[self.lane_of(&key.party)].has_session(key)
     }
 
+    /// A transaction is gone: those of its members who are connected need not keep a place for it. Straight into their
+    /// mailboxes, since nothing comes after it; where there is no room, they find out as they look for what they missed.
+    pub(crate) fn tell_purged(&self, tx: &TxId, members: &[PartyId]) {
+        for party in members {
+            self.lanes[self.lane_of(party)].deliver(party, &Delivery::Purged(tx.clone()));
+        }
+    }
+
     /// Something was kept of which nobody was told.
     pub(crate) fn mark_all_behind(&self) {
         for mailboxes in &self.lanes {

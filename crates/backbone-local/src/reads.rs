@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use quorate_backbone::{
     Append, ChangedTransactions, Completion, JournalEntry, ReadLimit, Registry, StoreError, TransactionLog,
 };
-use quorate_domain::{Closer, LogPage, PartyId, Refusal, Seq, Slot, Standing, Transaction, TxId, TxTopic};
+use quorate_domain::{
+    Closer, Incarnation, LogPage, PartyId, Refusal, Seq, Slot, Standing, Tombstone, Transaction, TxId, TxTopic,
+};
 use tokio::sync::Semaphore;
 
 use crate::committer::{Job, Queue, fault};
@@ -53,6 +55,7 @@ pub(crate) struct LocalLog {
     pub(crate) queue: Queue,
     pub(crate) reads: Reads,
     pub(crate) changed: Arc<ChangedTransactions>,
+    pub(crate) incarnation: Incarnation,
 }
 
 #[async_trait]
@@ -77,8 +80,8 @@ impl TransactionLog for LocalLog {
 impl Registry for LocalLog {
     async fn transaction(&self, tx: &TxId) -> Result<Option<Transaction>, StoreError> {
         let tx = tx.clone();
-        let resident = self.reads.run(move |store| store.resident(&tx)).await?;
-        Ok(resident.map(|resident| resident.transaction))
+        let found = self.reads.run(move |store| store.transaction(&tx)).await?;
+        Ok(found.map(|(transaction, _)| transaction))
     }
 
     async fn standings(
@@ -105,6 +108,15 @@ impl Registry for LocalLog {
     async fn journal(&self, tx: &TxId, after: Seq, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
         let tx = tx.clone();
         self.reads.run(move |store| store.journal(&tx, after, limit)).await
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    async fn tombstone(&self, tx: &TxId) -> Result<Option<Tombstone>, StoreError> {
+        let tx = tx.clone();
+        self.reads.run(move |store| store.tombstone(&tx)).await
     }
 
     fn changed(&self) -> Arc<ChangedTransactions> {

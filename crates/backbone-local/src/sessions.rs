@@ -71,10 +71,7 @@ impl SessionStore for LocalSessions {
     }
 
     async fn wills(&self) -> Result<Vec<WaitingWill>, StoreError> {
-        let wills = self.reads.run(|store| store.wills()).await?;
-        let waiting =
-            wills.into_iter().map(|(key, value)| WaitingWill { key, epoch: value.epoch, delay_s: value.will.delay_s });
-        Ok(waiting.collect())
+        self.reads.run(|store| store.wills()).await
     }
 
     async fn remove(&self, key: &SessionKey, epoch: u64) -> Result<(), SaveError> {

@@ -26,21 +26,11 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// What a store holds when it is opened.
+    /// What there is. The committer alone calls it.
     pub(crate) fn set(&self, retained: u64, subscriptions: usize, queued: u64) {
         self.retained.store(retained, Ordering::Relaxed);
         self.subscriptions.store(subscriptions as u64, Ordering::Relaxed);
         self.queued.store(queued, Ordering::Relaxed);
-    }
-
-    /// What a batch changed. The committer alone calls it.
-    pub(crate) fn change(&self, retained: i64, queued: i64, subscriptions: usize) {
-        let moved = |counter: &AtomicU64, by: i64| {
-            counter.store(counter.load(Ordering::Relaxed).saturating_add_signed(by), Ordering::Relaxed);
-        };
-        moved(&self.retained, retained);
-        moved(&self.queued, queued);
-        self.subscriptions.store(subscriptions as u64, Ordering::Relaxed);
     }
 }
 

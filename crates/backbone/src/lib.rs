@@ -17,6 +17,7 @@ mod sessions;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 mod topics;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub use presence::{Attendance, PRESENCE_CHANGES_MAX, PartyStatus, Presence};
 pub use registry::{CHANGED_MAX, ChangedTransactions, JournalEntry, Registry};
 pub use sessions::{SessionStore, Start, TakenOver, outlives_connection, record_while_connected};
 pub use topics::{Publication, TopicCounts, TopicRules, Topics, places_taken};
+pub use upkeep::{BACKUP_NAME_BYTES_MAX, BackupName, Upkeep, UpkeepError};
 
 /// One backbone as the rest of the house sees it: its faces, each behind its trait.
 #[derive(Clone)]
@@ -47,4 +49,6 @@ pub struct Backbone {
     pub fanout: Arc<dyn Fanout>,
     /// Whether messages can be taken at all.
     pub health: Arc<dyn Health>,
+    /// What an operator does to it while it runs.
+    pub upkeep: Arc<dyn Upkeep>,
 }

@@ -241,7 +241,7 @@ mod tests {
     fn seq_of(delivery: &Delivery) -> Option<u64> {
         match delivery {
             Delivery::State { seq, .. } => Some(seq.0),
-            Delivery::Log(_) | Delivery::Queued(_) | Delivery::Behind => None,
+            Delivery::Log(_) | Delivery::Queued(_) | Delivery::Purged(_) | Delivery::Behind => None,
         }
     }
 

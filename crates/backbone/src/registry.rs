@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use quorate_domain::{PartyId, Seq, Sha256, Slot, Standing, Transaction, TxId, TxTopic, UnixMs};
+use quorate_domain::{
+    Incarnation, PartyId, Seq, Sha256, Slot, Standing, Tombstone, Transaction, TxId, TxTopic, UnixMs,
+};
 use tokio::sync::Notify;
 
 use crate::StoreError;
@@ -51,6 +53,12 @@ pub trait Registry: Send + Sync {
     /// The log without payloads and unfiltered; what a caller may see of it is for the caller to decide. At most `limit`
     /// entries, and fewer where the payloads to sum up are long; at least one where there is one.
     async fn journal(&self, tx: &TxId, after: Seq, limit: usize) -> Result<Vec<JournalEntry>, StoreError>;
+
+    /// Which life of the store it is.
+    fn incarnation(&self) -> Incarnation;
+
+    /// What stays of a transaction that was purged.
+    async fn tombstone(&self, tx: &TxId) -> Result<Option<Tombstone>, StoreError>;
 
     /// Word of transactions whose state changed. There is one taker.
     fn changed(&self) -> Arc<ChangedTransactions>;

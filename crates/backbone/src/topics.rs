@@ -18,12 +18,14 @@ pub struct TopicRules {
     /// Messages that wait in one session's queue; at the bound a publish that it should hear at QoS 1 or 2 is refused
     /// ([`Refusal::QuotaExceeded`]): nothing is acknowledged and then dropped.
     pub queue_messages_max: u64,
+    /// The same in bytes of payload.
+    pub queue_bytes_max: u64,
 }
 
-/// Closed topics, and queues of 100,000 messages.
+/// Closed topics, and queues of 100,000 messages or 256 MiB.
 impl Default for TopicRules {
     fn default() -> Self {
-        Self { access: Arc::default(), queue_messages_max: 100_000 }
+        Self { access: Arc::default(), queue_messages_max: 100_000, queue_bytes_max: 256 << 20 }
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn open_access() -> Arc<AccessRules> {
 /// An empty backbone, in which everybody may create transactions.
 pub(crate) fn backbone(access: Arc<AccessRules>) -> Backbone {
     let rules = CreationRules(vec![TransactionRule { initiator: everybody(), may_invite: everybody() }]);
-    memory_backbone(rules, TopicRules { access, queue_messages_max: 100_000 })
+    memory_backbone(rules, TopicRules { access, ..TopicRules::default() })
 }
 
 pub(crate) fn party(name: &str) -> PartyId {

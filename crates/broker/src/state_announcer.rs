@@ -137,7 +137,9 @@ impl StateAnnouncer {
         if transaction.progress.state.is_closed() {
             return Ok(());
         }
-        let document = transaction.state_document(&|party: &PartyId| self.backbone.presence.is_present(party));
+        let document = transaction.state_document(self.backbone.registry.incarnation(), &|party: &PartyId| {
+            self.backbone.presence.is_present(party)
+        });
         let members: Vec<PartyId> = transaction.charter.members().cloned().collect();
         self.backbone.fanout.publish_state(&members, tx, transaction.progress.last_seq, document.to_bytes());
         self.metrics.state_documents.inc();

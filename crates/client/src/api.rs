@@ -100,6 +100,22 @@ impl ApiClient {
         self.request(Method::GET, &["v1", "parties"], query, None).await
     }
 
+    /// Which life of the store it is, and whether a restore waits to be confirmed; for admins.
+    pub async fn store(&self) -> Result<Value, ApiError> {
+        self.request(Method::GET, &["v1", "store"], &[], None).await
+    }
+
+    /// Makes a backup of all that is stored now, under a name of its own; for admins.
+    pub async fn back_up(&self, name: &str) -> Result<Value, ApiError> {
+        let body = json!({ "name": name });
+        self.request(Method::POST, &["v1", "store", "backups"], &[], Some(&body)).await
+    }
+
+    /// Lets transactions begin again in a restored store; for admins.
+    pub async fn confirm_restore(&self) -> Result<Value, ApiError> {
+        self.request(Method::POST, &["v1", "store", "confirm"], &[], None).await
+    }
+
     /// Whether the broker takes messages: an answer when it does, [`ApiError::Problem`] when it does not.
     pub async fn ready(&self) -> Result<Value, ApiError> {
         self.request(Method::GET, &["readyz"], &[], None).await

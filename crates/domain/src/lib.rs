@@ -14,6 +14,7 @@ mod filter;
 mod hash;
 mod identifier;
 mod ids;
+mod incarnation;
 mod manifest;
 mod message;
 mod ordinary;
@@ -38,6 +39,7 @@ pub use filter::{FilterClass, PartyFilter, Scope, TxFilter, classify_filter};
 pub use hash::{Sha256, Sha256Error};
 pub use identifier::IdentifierError;
 pub use ids::{Round, RoundError, Seq, TxId, TxIdError};
+pub use incarnation::Incarnation;
 pub use manifest::{
     CompleteWhen, FINISH_WITHIN_S_MAX, MANIFEST_BYTES_MAX, MANIFEST_PAYLOAD_BYTES_MAX, Manifest, ManifestError,
     PARTIES_MAX, PARTIES_MIN,
@@ -59,7 +61,7 @@ pub use topic_error::TopicError;
 pub use transaction::{
     Charter, Closer, EQUIVOCATIONS_LISTED_MAX, Equivocation, EquivocationDocument, Equivocations,
     EquivocationsDocument, JOIN_BYTES_MAX, MESSAGE_BYTES_MAX, Offer, Progress, Quorum, REASON_BYTES_MAX,
-    RESULT_BYTES_MAX, Slot, StateDocument, Transaction, TxState, TxStateError, Verdict,
+    RESULT_BYTES_MAX, Slot, StateDocument, Tombstone, Transaction, TxLimits, TxState, TxStateError, Verdict, Volume,
 };
 
 #[cfg(test)]

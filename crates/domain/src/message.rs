@@ -63,11 +63,17 @@ pub enum Lifetime {
 }
 
 impl MessageProperties {
+    /// When a message that the broker took at `at` is not delivered any more.
+    pub fn ends_at(&self, at: UnixMs) -> Option<UnixMs> {
+        let interval_s = self.expiry_interval_s?;
+        Some(UnixMs(at.0.saturating_add(u64::from(interval_s) * 1_000)))
+    }
+
     /// The lifetime at `now` of a message that the broker took at `at`. A second that has begun counts as left.
     pub fn lifetime(&self, at: UnixMs, now: UnixMs) -> Lifetime {
         let Some(interval_s) = self.expiry_interval_s else { return Lifetime::Unbounded };
-        let ends_at = at.0.saturating_add(u64::from(interval_s) * 1_000);
-        let left_s = ends_at.saturating_sub(now.0).div_ceil(1_000);
+        let ends_at = self.ends_at(at).unwrap_or(at);
+        let left_s = ends_at.0.saturating_sub(now.0).div_ceil(1_000);
         // A clock that was set back lengthens no message's life.
         match u32::try_from(left_s).unwrap_or(u32::MAX).min(interval_s) {
             0 => Lifetime::Over,
@@ -144,6 +150,8 @@ pub enum Delivery {
     },
     /// A message of an ordinary topic.
     Queued(Box<Queued>),
+    /// A transaction was purged: nothing more comes of it.
+    Purged(TxId),
     /// Something was lost on the way: the log, or the session's queue, has it.
     Behind,
 }

@@ -59,7 +59,7 @@ fn a_transaction_is_read_back_as_it_was() {
     transaction.close(Closer::Admin(party("operator")), "because").expect("may be closed");
     assert_read_back(&transaction);
     assert_read_back(&transaction.progress);
-    assert_read_back(&transaction.state_document(&|_| true));
+    assert_read_back(&transaction.state_document(Incarnation([7; 16]), &|_| true));
     assert_read_back(&transaction.standing(&party("alice")));
 }
 

@@ -16,6 +16,7 @@ mod request;
 mod router;
 mod serve;
 mod sight;
+mod store;
 mod transactions;
 
 use quorate_backbone::Backbone;

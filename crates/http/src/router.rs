@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 
 use crate::metrics::{HttpMetrics, count_requests};
 use crate::problem::{Problem, render};
-use crate::{Api, caller, operations, parties, transactions};
+use crate::{Api, caller, operations, parties, store, transactions};
 
 /// The largest request body where the config does not say otherwise: a manifest of 64 KiB, written with generous spaces.
 pub const BODY_BYTES_MAX: usize = 131_072;
@@ -34,6 +34,9 @@ pub(crate) fn routes(api: Api, metrics: HttpMetrics, body_bytes_max: usize) -> R
         .route("/v1/transactions/{tx}/close", post(transactions::close))
         .route("/v1/parties", get(parties::list))
         .route("/v1/parties/{cn}", get(parties::show))
+        .route("/v1/store", get(store::show))
+        .route("/v1/store/backups", post(store::back_up))
+        .route("/v1/store/confirm", post(store::confirm))
         .route("/healthz", get(operations::health))
         .route("/readyz", get(operations::ready))
         .route("/metrics", get(operations::metrics))

@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod backbone;
 mod certs;
 mod connect;
 mod demo;
 mod party;
 mod publish;
 mod serve;
+mod store;
 mod subscribe;
 mod table;
 mod tx;
@@ -43,6 +45,8 @@ enum Command {
     Tx(tx::Args),
     /// Ask who is present.
     Party(party::Args),
+    /// Back the store up, and put a backup in its place.
+    Store(store::Args),
     /// Publish one message.
     Pub(publish::Args),
     /// Subscribe and print what arrives.
@@ -58,6 +62,7 @@ async fn main() -> ExitCode {
         Command::Certs(args) => certs::run(args).await,
         Command::Tx(args) => tx::run(args).await,
         Command::Party(args) => party::run(args).await,
+        Command::Store(args) => store::run(args).await,
         Command::Pub(args) => publish::run(args).await,
         Command::Sub(args) => subscribe::run(args).await,
         Command::Demo(args) => demo::run(args).await,

@@ -5,20 +5,20 @@ use std::future::Future;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
-use quorate_backbone::TopicRules;
-use quorate_backbone_local::{Durability, Identities, LocalBackbone, LocalOptions, Movement};
-use quorate_broker::config::{self, Config, LogConfig, LogFormat, StorePlace};
+use quorate_backbone_local::LocalBackbone;
+use quorate_broker::config::{Config, LogConfig, LogFormat, StorePlace};
 use quorate_broker::{Broker, BrokerError};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
+use crate::backbone;
+
 /// Exit code for a configuration that is not valid: `EX_USAGE` of sysexits.h.
-const EXIT_CONFIG_INVALID: u8 = 64;
+pub const EXIT_CONFIG_INVALID: u8 = 64;
 
 /// Exit code where a second signal cut the drain short.
 const EXIT_CUT_SHORT: i32 = 1;
@@ -138,31 +138,13 @@ fn store_folder(place: &StorePlace) -> anyhow::Result<StoreFolder> {
 }
 
 async fn open_backbone(config: &Config, path: &Path, metrics: &prometheus::Registry) -> anyhow::Result<LocalBackbone> {
-    let options = LocalOptions {
-        path: path.to_owned(),
-        identities: match config.identities() {
-            config::Identities::Certificates => Identities::Certificates,
-            config::Identities::DangerAnonymous => Identities::DangerAnonymous,
-        },
-        durability: match config.storage.durability {
-            config::Durability::Fsync => Durability::Fsync,
-            config::Durability::Os => Durability::Os,
-        },
-        rules: config.rules.clone(),
-        topics: TopicRules {
-            access: Arc::new(config.access.clone()),
-            queue_messages_max: config.session.queue_messages_max as u64,
-        },
-        movement: match config.lanes.movement {
-            config::Movement::Rumqttd => Movement::Lanes { count: config.lanes.count },
-            config::Movement::Channels => Movement::Channels,
-        },
-        queue_max: config.storage.queue_max,
-        batch_max: config.storage.batch_max,
-        danger_drop_every: config.danger.drop_lane_message_every,
-    };
+    let options = backbone::options(config, path)?;
     if let Some(every) = options.danger_drop_every {
         tracing::warn!(every, "[danger] drop_lane_message_every is set: live messages are lost on purpose");
+    }
+    match &options.master_key {
+        Some(key) => tracing::info!(master_key = key.id(), "what parties say is sealed before it is stored"),
+        None => tracing::warn!("[storage] names no master key: what parties say is stored as they say it"),
     }
     let metrics = metrics.clone();
     let path = options.path.clone();

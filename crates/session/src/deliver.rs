@@ -84,6 +84,7 @@ impl Session {
             Delivery::Log(addressed) => self.handle_live_copy(&addressed),
             Delivery::State { tx, seq, document } => self.handle_live_state(&tx, seq, document),
             Delivery::Queued(queued) => self.handle_queued(*queued),
+            Delivery::Purged(tx) => self.forget_purged(vec![tx]),
             Delivery::Behind => {
                 self.deliveries.want_standings(Comparison::LogsAndStates);
                 self.fall_behind_in_queue();
@@ -100,6 +101,7 @@ impl Session {
         }
         let can_deliver = self.can_deliver();
         let room = self.rooms.entry(tx.clone()).or_default();
+        room.unconfirmed = false;
         if *seq <= room.position() {
             return;
         }
@@ -117,6 +119,7 @@ impl Session {
         }
         let can_deliver = self.can_deliver();
         let room = self.rooms.entry(tx.clone()).or_default();
+        room.unconfirmed = false;
         room.state_superseded = true;
         if can_deliver {
             self.send_state(tx, seq, document);
@@ -158,14 +161,19 @@ impl Session {
         self.forget_purged_rooms();
     }
 
-    /// Rooms that only the store knew and that are no longer among the party's: their transactions were purged.
+    /// Rooms that were known before the standings were read and are not among them: their transactions were purged.
     fn forget_purged_rooms(&mut self) {
-        let purged: Vec<TxId> =
-            self.rooms.iter().filter(|(_, room)| room.unconfirmed).map(|(tx, _)| tx.clone()).collect();
+        let purged = self.rooms.iter().filter(|(_, room)| room.unconfirmed).map(|(tx, _)| tx.clone()).collect();
+        self.forget_purged(purged);
+    }
+
+    /// Nothing more comes of these transactions. What is on its way is still acknowledged.
+    fn forget_purged(&mut self, mut purged: Vec<TxId>) {
         for tx in &purged {
-            self.rooms.remove(tx);
             self.window.forget(tx);
+            self.subscriptions.forget(tx);
         }
+        purged.retain(|tx| self.rooms.remove(tx).is_some());
         if !purged.is_empty() && self.is_durable() {
             let cursors = purged.into_iter().map(|tx| (tx, None)).collect();
             self.emit(Effect::SaveCursors(CursorMoves { cursors, ..CursorMoves::default() }));
@@ -263,6 +271,7 @@ impl Session {
             if self.subscriptions.have_rooms() {
                 self.deliveries.standings_outstanding = wanted;
                 self.deliveries.standings_due = self.now + STANDINGS_INTERVAL;
+                self.rooms.values_mut().for_each(|room| room.unconfirmed = true);
                 self.emit(Effect::ReadStandings);
             }
         }

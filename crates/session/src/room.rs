@@ -79,7 +79,8 @@ pub(crate) struct Room {
     pub(crate) closed: bool,
     /// The stored cursor is older than [`Room::cursor`].
     pub(crate) cursor_dirty: bool,
-    /// Known from the store only; the first standings decide whether the transaction still exists.
+    /// The standings that are being read, or that the first comparison will read, decide whether the transaction still
+    /// exists.
     pub(crate) unconfirmed: bool,
 }
 

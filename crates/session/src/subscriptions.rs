@@ -116,6 +116,14 @@ impl Subscriptions {
         self.by_filter.len()
     }
 
+    /// What they keep of a transaction that is no more.
+    pub(crate) fn forget(&mut self, tx: &TxId) {
+        for subscription in self.by_filter.values_mut() {
+            subscription.record.starts.retain(|(of, _)| of != tx);
+            subscription.record.backfilled_to.retain(|(of, _)| of != tx);
+        }
+    }
+
     /// Whether any of them hears logs of transactions.
     pub(crate) fn have_rooms(&self) -> bool {
         self.by_filter.values().any(|subscription| !subscription.filter.is_ordinary())

@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use quorate_client::Identity;
+use quorate_domain::Sha256;
 use quorate_identity::authority::{Authority, LEAF_DAYS_DEFAULT, SERVER_NAMES_DEFAULT};
 use tempfile::TempDir;
 
 /// The name of the broker's own certificate.
 pub(crate) const BROKER: &str = "broker";
+
+/// The name of the master key's file.
+pub(crate) const MASTER_KEY: &str = "master.key";
 
 /// A development CA in a temporary folder, which goes with it. It has issued `broker`; parties come when asked for.
 #[derive(Debug)]
@@ -26,6 +30,10 @@ impl TestCa {
         let authority = Authority::create(folder.path())?;
         let names = SERVER_NAMES_DEFAULT.map(str::to_owned);
         authority.issue_server(BROKER, &names, LEAF_DAYS_DEFAULT)?.write(folder.path(), BROKER)?;
+        // As good as any for a test, and there before its broker: a sum of the authority's certificate.
+        let sum = Sha256::of(&std::fs::read(folder.path().join("ca.pem"))?);
+        let digits = sum.to_string();
+        std::fs::write(folder.path().join(MASTER_KEY), digits.trim_start_matches("sha256:"))?;
         Ok(TestCa { folder, authority })
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::ca::BROKER;
+use crate::ca::{BROKER, MASTER_KEY};
 
 /// What of the configuration a test sets. Everything else has the broker's defaults, and every party may invite every
 /// party.
@@ -126,6 +126,8 @@ impl BrokerOptions {
             let api = BTreeMap::from([("admins".to_owned(), json!(["operator"])), address(places.api_port)]);
             tables.insert("api".to_owned(), api);
             tables.insert("api.tls".to_owned(), tls_table(places));
+            let master_key = json!(places.certs.join(MASTER_KEY));
+            tables.entry("storage".to_owned()).or_default().insert("master_key_file".to_owned(), master_key);
         }
         for (name, keys) in &self.tables {
             tables.entry(name.clone()).or_default().extend(keys.clone());
@@ -197,7 +199,7 @@ mod tests {
             .with_open_topics()
             .to_toml(&PLACES);
         for line in [
-            "[storage]\ndurability = \"os\"\npath = \"/s\"\n",
+            "[storage]\ndurability = \"os\"\nmaster_key_file = \"/c/master.key\"\npath = \"/s\"\n",
             "[[listener]]\naddress = \"127.0.0.1:1\"\nconnections_max = 3\nkind = \"tls\"\nname = \"mqtt\"\n",
             "[danger]\ndrop_lane_message_every = 4\n",
             "initiator = [\"alice\"]\nmay_invite = [\"b*\",\"carol\"]\n",

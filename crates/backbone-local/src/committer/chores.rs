@@ -5,11 +5,12 @@
 use std::collections::VecDeque;
 
 use quorate_backbone::ReadLimit;
-use quorate_domain::{InflightRecord, LogName, Routed, Seq, SessionKey};
+use quorate_domain::{InflightRecord, LogName, Routed, Seq, SessionKey, Volume};
 
 use super::Committer;
+use super::ordinary::Entry;
 use super::pending::Pending;
-use crate::store::{Contents, QueueId, QueueValue, Slice, Store, StoreFault};
+use crate::store::{Contents, QueueHead, QueueId, QueueValue, Slice, Store, StoreFault};
 
 /// What one slice looks at.
 const SLICE: ReadLimit = ReadLimit { messages: 250, bytes: 512 << 10 };
@@ -83,6 +84,7 @@ pub(super) fn under_way(records: &[InflightRecord]) -> Vec<Seq> {
 impl Committer {
     /// Does a slice of each of the oldest chores. To be called on an empty batch: a chore looks at the store alone.
     pub(super) fn do_chores(&mut self, pending: &mut Pending) {
+        self.do_what_is_due(pending);
         for _ in 0..SLICES_AT_ONCE {
             // A message that is handed on may be much larger than its place in the queue that was read.
             if pending.batch.bytes() >= SLICE.bytes {
@@ -95,6 +97,21 @@ impl Committer {
                 Err(error) => tracing::error!(%error, "a chore of the store cannot go on and is given up"),
             }
         }
+    }
+
+    /// What has its time, a slice in each batch for as long as there is more of it.
+    fn do_what_is_due(&mut self, pending: &mut Pending) {
+        if !std::mem::take(&mut self.is_due) {
+            return;
+        }
+        let more = match self.do_due(pending) {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::error!(%error, "what is due in the store cannot be taken up");
+                false
+            }
+        };
+        self.is_due = self.end_expired_sessions(pending) || more;
     }
 
     /// The slices of a batch that failed are to be done again.
@@ -133,12 +150,15 @@ impl Committer {
                 continue;
             }
             let Some(manner) = self.topics.router.meet_retained(key, filter, &message) else { continue };
-            if !self.has_room(key, 1, pending) {
+            let bytes = message.payload.len() as u64;
+            if !self.has_room(key, 1, bytes, pending) {
                 tracing::warn!(session = %key, "a queue is full: what else is retained is not put into it");
                 return Ok(None);
             }
             let routed = Routed { key: key.clone().into(), subscriber, manner };
-            let hearer = self.put_into_queue(routed, Contents::Here(Box::new(message.clone())), pending);
+            let ends_at = message.properties.ends_at(message.at);
+            let entry = Entry { bytes, ends_at, contents: Some(Contents::Here(Box::new(message.clone()))) };
+            let hearer = self.put_into_queue(routed, &entry, pending)?;
             pending.topics.copies.extend(hearer.map(|hearer| (message.into(), vec![hearer])));
         }
         Ok((!slice.is_end).then_some(Chore::Replay(Replay { after: last, ..replay })))
@@ -198,10 +218,10 @@ impl Committer {
         if whom == Whom::Present && !routed.subscriber.present {
             return Ok(false);
         }
-        if *routed.key == *key || !self.has_room(&routed.key, 1, pending) {
+        if *routed.key == *key || !self.has_room(&routed.key, 1, value.bytes, pending) {
             return Ok(false);
         }
-        self.enqueue(message, vec![routed], pending);
+        self.enqueue(message, vec![routed], pending)?;
         Ok(true)
     }
 
@@ -212,8 +232,10 @@ impl Committer {
         of: Option<SessionKey>,
         pending: &mut Pending,
     ) -> Result<Option<Chore>, StoreFault> {
+        let Some(head) = store.queue_head(queue)? else { return Ok(None) };
         let slice = store.queue_slice(queue, Seq::ZERO, SLICE)?;
         let mut is_end = slice.is_end;
+        let mut taken = Volume::default();
         for (seq, value) in slice.records {
             if pending.batch.bytes() >= SLICE.bytes {
                 is_end = false;
@@ -225,15 +247,14 @@ impl Committer {
             {
                 tracing::info!(session = %key, "a message of a shared subscription is lost with its last member");
             }
-            self.take_out(store, queue, seq, &value.contents, pending)?;
+            taken = taken.plus(self.take_out(store, queue, seq, value.size(), pending)?);
         }
-        if !is_end {
-            return Ok(Some(Chore::Purge { queue, of }));
+        if is_end {
+            pending.batch.delete_queue_head(queue);
+            return Ok(None);
         }
-        if of.is_some() {
-            pending.batch.delete_queue_owner(queue);
-        }
-        Ok(None)
+        pending.batch.put_queue_head(queue, &QueueHead { volume: head.volume.minus(taken), ..head });
+        Ok(Some(Chore::Purge { queue, of }))
     }
 }
 

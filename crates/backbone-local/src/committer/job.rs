@@ -60,6 +60,12 @@ pub(crate) enum Job {
         value: PresenceValue,
         answer: oneshot::Sender<Result<(), StoreError>>,
     },
+    /// The operator knows that the store was restored, and lets transactions begin.
+    ConfirmRestore {
+        answer: oneshot::Sender<Result<(), SaveError>>,
+    },
+    /// Time has passed.
+    Tick,
     Stop,
 }
 
@@ -137,7 +143,9 @@ impl Job {
                 receipt.as_ref().map_or(Regard::Nothing, |receipt| Regard::Owner(&receipt.session))
             }
             Job::SayWill { key, .. } => Regard::Owner(key),
-            Job::Close { .. } | Job::Presence { .. } | Job::Stop => Regard::Nothing,
+            Job::Close { .. } | Job::Presence { .. } | Job::ConfirmRestore { .. } | Job::Tick | Job::Stop => {
+                Regard::Nothing
+            }
         }
     }
 
@@ -151,7 +159,8 @@ impl Job {
             Job::TakeOver { answer, .. } => drop(answer.send(Err(error.clone()))),
             Job::Save { answer, .. } => drop(answer.send(Err(error.clone().into()))),
             Job::SayWill { answer, .. } | Job::Presence { answer, .. } => drop(answer.send(Err(error.clone()))),
-            Job::Stop => {}
+            Job::ConfirmRestore { answer } => drop(answer.send(Err(error.clone().into()))),
+            Job::Tick | Job::Stop => {}
         }
     }
 }
@@ -168,6 +177,13 @@ fn not_tried(error: &StoreError) -> Refusal {
 /// A fault of the store as a publisher is told it.
 pub(super) fn storage_fault(error: &StoreError) -> Refusal {
     Refusal::StorageFault(error.to_string())
+}
+
+/// Whether there is still somebody to tell that time has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ticked {
+    Told,
+    Ended,
 }
 
 /// The way to the committer: bounded in jobs and in bytes.
@@ -217,6 +233,14 @@ impl Queue {
     pub(crate) async fn stop(&self) {
         // An error means that it has ended already.
         let _ = self.send(Job::Stop).await;
+    }
+
+    /// Tells the committer that time has passed; not where it has enough to do.
+    pub(crate) fn tick(&self) -> Ticked {
+        match self.jobs.try_send(Job::Tick) {
+            Err(mpsc::error::TrySendError::Closed(_)) => Ticked::Ended,
+            _ => Ticked::Told,
+        }
     }
 
     async fn send(&self, job: Job) -> Result<(), StoreError> {

@@ -7,14 +7,18 @@ mod job;
 mod ordinary;
 mod pending;
 mod presence;
+mod purge;
 mod recovery;
 mod sessions;
 mod topics;
 mod transactions;
+mod usage;
+mod watch;
 mod wills;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -24,16 +28,19 @@ use quorate_domain::{CreationRules, TxId};
 use tokio::sync::mpsc;
 
 use job::Reply;
-pub(crate) use job::{Job, Queue, Save};
+pub(crate) use job::{Job, Queue, Save, Ticked};
 use pending::Pending;
 use recovery::Recovery;
 pub(crate) use topics::Topics;
+pub(crate) use usage::Usages;
 
 use crate::health::LocalHealth;
 use crate::metrics::Metrics;
 use crate::movement::LiveFanout;
 use crate::presence::Attendances;
 use crate::store::{Disk, Resident, SharedStore, StoreFault};
+use crate::sweeper::Sweeper;
+use crate::{Bounds, Retention};
 
 /// Transactions that are held decoded: about 1 KiB each with few parties, 8 KiB with 64. One that is not held is read.
 const RESIDENTS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
@@ -56,6 +63,14 @@ pub(crate) struct Committer {
     pub(crate) batch_max: usize,
     pub(crate) cache: LruCache<TxId, Resident>,
     pub(crate) topics: Topics,
+    pub(crate) usages: Usages,
+    pub(crate) bounds: Bounds,
+    pub(crate) retention: Retention,
+    /// Something may have its time by now.
+    pub(crate) is_due: bool,
+    /// The store is a restored backup, and the operator has not confirmed it yet.
+    pub(crate) restore_unconfirmed: Arc<AtomicBool>,
+    pub(crate) sweeper: Sweeper,
 }
 
 /// An empty cache of transactions.
@@ -110,7 +125,7 @@ impl Committer {
 
     /// What a batch begins with; where chores wait, none is waited for. An error: nobody can ask any more.
     fn next_job(&self, jobs: &mut mpsc::Receiver<Job>) -> Result<Option<Job>, mpsc::error::TryRecvError> {
-        if self.topics.chores.is_empty() {
+        if self.topics.chores.is_empty() && !self.is_due {
             return jobs.blocking_recv().map(Some).ok_or(mpsc::error::TryRecvError::Disconnected);
         }
         match jobs.try_recv() {
@@ -149,6 +164,8 @@ impl Committer {
             Job::Presence { party, value, answer } => {
                 Reply::Presence(answer, self.decide_presence(party, value, pending))
             }
+            Job::ConfirmRestore { answer } => Reply::Save(answer, self.decide_confirm(pending)),
+            Job::Tick => return self.tick(),
             Job::Stop => return,
         };
         pending.replies.push(reply);
@@ -192,9 +209,15 @@ impl Committer {
             self.cache.put(tx, resident);
         }
         // First of all: who is told that a subscription holds must find that it does.
+        self.usages.settle(pending.usage);
+        if pending.confirmed {
+            tracing::info!("the operator has confirmed the restored store: transactions may begin");
+            self.restore_unconfirmed.store(false, Ordering::Release);
+        }
         let mut topics = pending.topics;
         let ordinary_copies = std::mem::take(&mut topics.copies);
         self.topics.settle(topics);
+        self.topics.tell(self.usages.retained_messages());
         for reply in pending.replies {
             if let Reply::Append(_, Ok(_), since) = &reply {
                 self.metrics.append_seconds.observe(since.elapsed().as_secs_f64());
@@ -206,6 +229,13 @@ impl Committer {
         }
         for (message, hearers) in ordinary_copies {
             self.movement.hand_ordinary(&message, hearers);
+        }
+        if !pending.purged.is_empty() {
+            self.metrics.purged.inc_by(pending.purged.len() as u64);
+            self.sweeper.sweep();
+        }
+        for (tx, members) in pending.purged {
+            self.movement.tell_purged(&tx, &members);
         }
         for tx in pending.changed {
             self.changed.mark(tx);

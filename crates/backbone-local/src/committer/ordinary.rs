@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use quorate_backbone::{Appended, Publication, places_taken};
-use quorate_domain::{Lifetime, OrdinaryMessage, Qos, Refusal, Routed, Seq, SessionKey};
+use quorate_backbone::{Appended, Publication, TopicRules, places_taken};
+use quorate_domain::{Lifetime, OrdinaryMessage, Qos, Refusal, Routed, Seq, SessionKey, UnixMs, Volume};
 
 use super::job::storage_fault;
 use super::pending::Pending;
@@ -11,12 +11,22 @@ use super::sessions::give_receipt;
 use super::topics::QueueState;
 use super::{Committer, fault};
 use crate::clock;
+use crate::metrics::Quota;
 use crate::movement::Hearer;
-use crate::store::{Contents, QueueId, QueueValue, RetainedValue, Store, StoreFault};
+use crate::store::{Contents, Due, QueueId, QueueValue, QueuedSize, RetainedValue, Store, StoreFault};
 
 /// Members of a shared subscription that are asked for one message until one is there. Only sessions that have expired
 /// and were not taken away yet are passed over, and each of them once.
 const MEMBERS_ASKED_MAX: usize = 64;
+
+/// A message as it is put into queues.
+pub(super) struct Entry {
+    /// Of its payload.
+    pub(super) bytes: u64,
+    /// When it is not worth delivering any more.
+    pub(super) ends_at: Option<UnixMs>,
+    pub(super) contents: Option<Contents>,
+}
 
 impl Committer {
     /// What becomes of a publish. An accepted one is in the batch when this returns, with its receipt if it has one.
@@ -47,14 +57,22 @@ impl Committer {
         let routed = self.topics.router.route(&message, session.as_ref());
         let routed: Vec<_> =
             routed.into_iter().filter_map(|routed| self.one_who_is_there(routed, &message, pending)).collect();
-        if places_taken(&routed).into_iter().any(|(key, places)| !self.has_room(key, places, pending)) {
-            return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned()));
+        let places = places_taken(&routed);
+        let bytes = message.payload.len() as u64;
+        if places.iter().any(|(key, places)| !self.has_room(key, *places, bytes, pending)) {
+            return Err(self.refuse(Quota::Queue, "the queue of a subscriber is full"));
         }
+        let kept = places.values().sum::<u64>() + u64::from(retain && bytes > 0);
+        if kept > 0 && !is_own {
+            self.check_disk()?;
+            self.check_store(Volume { messages: kept, bytes: kept.saturating_mul(bytes) }, pending)?;
+        }
+        let failed = |error: StoreFault| storage_fault(&fault(&error));
         if retain {
-            self.retain(&message, pending).map_err(|error| storage_fault(&fault(&error)))?;
+            self.retain(&message, pending).map_err(failed)?;
             pending.sync |= !is_own;
         }
-        self.enqueue(message, routed, pending);
+        self.enqueue(message, routed, pending).map_err(failed)?;
         Ok(Appended { seq: Seq(self.counter(pending)), repeated: false })
     }
 
@@ -86,10 +104,13 @@ impl Committer {
         None
     }
 
-    /// Whether the queue of a session takes so many messages more.
-    pub(super) fn has_room(&self, key: &SessionKey, places: u64, pending: &Pending) -> bool {
-        let max = self.topics.rules.queue_messages_max;
-        self.queue(key, pending).is_none_or(|queue| queue.len.saturating_add(places) <= max)
+    /// Whether the queue of a session takes so many messages more, of so many bytes each.
+    pub(super) fn has_room(&self, key: &SessionKey, places: u64, bytes: u64, pending: &Pending) -> bool {
+        let TopicRules { queue_messages_max, queue_bytes_max, .. } = self.topics.rules;
+        self.queue(key, pending).is_none_or(|queue| {
+            queue.volume.messages.saturating_add(places) <= queue_messages_max
+                && queue.volume.bytes.saturating_add(places.saturating_mul(bytes)) <= queue_bytes_max
+        })
     }
 
     /// The queue of a session as this batch leaves it.
@@ -108,19 +129,24 @@ impl Committer {
     }
 
     fn retain(&self, message: &OrdinaryMessage, pending: &mut Pending) -> Result<(), StoreFault> {
-        let was_retained = match pending.topics.retained.get(&message.topic) {
-            Some(is_retained) => *is_retained,
-            None => self.shared.store()?.retained(&message.topic)?.is_some(),
+        let store = self.shared.store()?;
+        let before = match pending.topics.retained.get(&message.topic) {
+            Some(bytes) => *bytes,
+            None => store.retained_size(&message.topic)?,
         };
-        let is_retained = !message.payload.is_empty();
-        if is_retained {
+        let after = Some(message.payload.len() as u64).filter(|bytes| *bytes > 0);
+        if after.is_some() {
             let number = self.next_number(pending);
-            pending.batch.put_retained(&RetainedValue { number, message: message.clone() });
+            let value = RetainedValue { number, message: message.clone() };
+            pending.batch.put_retained(store.vault(), &value)?;
+            if let Some(at) = message.properties.ends_at(message.at) {
+                pending.batch.put_due(at, &Due::Retained { topic: message.topic.clone(), number });
+            }
         } else {
             pending.batch.delete_retained(&message.topic);
         }
-        pending.topics.retained_more += i64::from(is_retained) - i64::from(was_retained);
-        pending.topics.retained.insert(message.topic.clone(), is_retained);
+        self.count_retained(before, after, pending);
+        pending.topics.retained.insert(message.topic.clone(), after);
         Ok(())
     }
 
@@ -129,31 +155,36 @@ impl Committer {
         let is_over = message.properties.lifetime(message.at, clock::now()) == Lifetime::Over;
         if is_over && !pending.topics.retained.contains_key(&message.topic) {
             pending.batch.delete_retained(&message.topic);
-            pending.topics.retained_more -= 1;
-            pending.topics.retained.insert(message.topic.clone(), false);
+            self.count_retained(Some(message.payload.len() as u64), None, pending);
+            pending.topics.retained.insert(message.topic.clone(), None);
         }
         is_over
     }
 
     /// Puts a message into the queues of those who hear it at QoS 1 and 2, and makes the live copies.
-    pub(super) fn enqueue(&self, message: OrdinaryMessage, routed: Vec<Routed>, pending: &mut Pending) {
+    pub(super) fn enqueue(
+        &self,
+        message: OrdinaryMessage,
+        routed: Vec<Routed>,
+        pending: &mut Pending,
+    ) -> Result<(), StoreFault> {
         let holders = routed.iter().filter(|routed| is_queued(routed)).count();
         let contents = match holders {
             0 => None,
             1 => Some(Contents::Here(Box::new(message.clone()))),
             _ => {
                 let id = self.next_number(pending);
-                pending.batch.put_ordinary(id, &message);
+                pending.batch.put_ordinary(self.shared.store()?.vault(), id, &message)?;
                 refer(id, u32::try_from(holders).unwrap_or(u32::MAX), pending);
                 Some(Contents::Kept(id))
             }
         };
+        let ends_at = message.properties.ends_at(message.at);
+        let queued = Entry { bytes: message.payload.len() as u64, ends_at, contents };
         let mut hearers = Vec::with_capacity(routed.len());
         for routed in routed {
-            match &contents {
-                Some(contents) if is_queued(&routed) => {
-                    hearers.extend(self.put_into_queue(routed, contents.clone(), pending));
-                }
+            match &queued.contents {
+                Some(_) if is_queued(&routed) => hearers.extend(self.put_into_queue(routed, &queued, pending)?),
                 _ => {
                     let Routed { key, manner, .. } = routed;
                     hearers.push(Hearer { key, seq: Seq::ZERO, prev: Seq::ZERO, manner });
@@ -163,25 +194,35 @@ impl Committer {
         if !hearers.is_empty() {
             pending.topics.copies.push((Arc::new(message), hearers));
         }
+        Ok(())
     }
 
-    /// One entry. Gives the session to hear of it, if it is there to hear.
-    pub(super) fn put_into_queue(&self, routed: Routed, contents: Contents, pending: &mut Pending) -> Option<Hearer> {
+    /// Puts an entry into the queue of one session. Gives the session to hear of it, if it is there to hear.
+    pub(super) fn put_into_queue(
+        &self,
+        routed: Routed,
+        entry: &Entry,
+        pending: &mut Pending,
+    ) -> Result<Option<Hearer>, StoreFault> {
         let Routed { key, subscriber, manner } = routed;
-        let mut queue = self.queue(&key, pending)?;
+        let (Some(queue), Some(contents)) = (self.queue(&key, pending), entry.contents.clone()) else {
+            return Ok(None);
+        };
         let (seq, prev) = (Seq(self.next_number(pending)), queue.last);
-        if manner.share.is_some() && !queue.is_owned {
-            pending.batch.put_queue_owner(queue.id, &key);
-            queue.is_owned = true;
+        let is_shared = queue.is_shared || manner.share.is_some();
+        let value = QueueValue { prev, manner, bytes: entry.bytes, contents };
+        pending.batch.put_queued(self.shared.store()?.vault(), queue.id, seq, &value)?;
+        if let Some(at) = entry.ends_at {
+            pending.batch.put_due(at, &Due::Queued { queue: queue.id, seq });
         }
-        let value = QueueValue { prev, manner, contents };
-        pending.batch.put_queued(queue.id, seq, &value);
-        pending.topics.queues.insert(SessionKey::clone(&key), QueueState { last: seq, len: queue.len + 1, ..queue });
-        pending.topics.queued_more += 1;
+        let more = Volume { messages: 1, bytes: entry.bytes };
+        let volume = queue.volume.plus(more);
+        pending.topics.queues.insert(SessionKey::clone(&key), QueueState { last: seq, volume, is_shared, ..queue });
+        pending.topics.queued_more = pending.topics.queued_more.plus(more);
         pending.touched.insert(SessionKey::clone(&key));
         pending.sync |= subscriber.durable;
         let is_there = subscriber.present && !pending.topics.gone.contains(&*key);
-        is_there.then_some(Hearer { key, seq, prev, manner: value.manner })
+        Ok(is_there.then_some(Hearer { key, seq, prev, manner: value.manner }))
     }
 
     /// Takes entries out of the queue of a session; those that are not there are passed over.
@@ -193,41 +234,42 @@ impl Committer {
         seqs: &[Seq],
         pending: &mut Pending,
     ) -> Result<(), StoreFault> {
-        let mut taken = 0;
+        let mut taken = Volume::default();
         for seq in seqs {
-            if let Some(value) = store.queued(queue, *seq)? {
-                taken += u64::from(self.take_out(store, queue, *seq, &value.contents, pending)?);
+            if let Some(size) = store.queued_size(queue, *seq)? {
+                taken = taken.plus(self.take_out(store, queue, *seq, size, pending)?);
             }
         }
-        if let Some(state) = self.queue(key, pending).filter(|state| state.id == queue && taken > 0) {
-            let len = state.len.saturating_sub(taken);
-            pending.topics.queues.insert(key.clone(), QueueState { len, ..state });
+        if let Some(state) = self.queue(key, pending).filter(|state| state.id == queue && taken.messages > 0) {
+            let volume = state.volume.minus(taken);
+            pending.topics.queues.insert(key.clone(), QueueState { volume, ..state });
         }
         Ok(())
     }
 
-    /// Takes one entry out. `false`: this batch has done so already.
+    /// Takes one entry out. Gives what it took: nothing where this batch has done so already.
     pub(super) fn take_out(
         &self,
         store: &Store,
         queue: QueueId,
         seq: Seq,
-        contents: &Contents,
+        size: QueuedSize,
         pending: &mut Pending,
-    ) -> Result<bool, StoreFault> {
+    ) -> Result<Volume, StoreFault> {
         if !pending.topics.dequeued.insert((queue, seq)) {
-            return Ok(false);
+            return Ok(Volume::default());
         }
         pending.batch.delete_queued(queue, seq);
-        pending.topics.queued_more -= 1;
-        if let Contents::Kept(id) = contents {
-            let count = match pending.topics.references.get(id) {
+        let taken = Volume { messages: 1, bytes: size.bytes };
+        pending.topics.queued_less = pending.topics.queued_less.plus(taken);
+        if let Some(id) = size.kept {
+            let count = match pending.topics.references.get(&id) {
                 Some(count) => *count,
-                None => store.references(*id)?,
+                None => store.references(id)?,
             };
-            refer(*id, count.saturating_sub(1), pending);
+            refer(id, count.saturating_sub(1), pending);
         }
-        Ok(true)
+        Ok(taken)
     }
 }
 

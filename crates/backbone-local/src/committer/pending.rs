@@ -8,6 +8,7 @@ use quorate_domain::{LogMessage, PartyId, Seq, SessionKey, Slot, TxId, TxTopic};
 
 use super::job::{Regard, Reply};
 use super::topics::PendingTopics;
+use super::usage::PendingUsage;
 use crate::store::{Batch, PresenceValue, Resident};
 
 /// A message, with everybody who hears it and the `Seq` that each heard before.
@@ -38,10 +39,16 @@ pub(super) struct Pending {
     pub(super) session_epoch: Option<u64>,
     /// The presences that this batch writes.
     pub(super) presences: HashMap<PartyId, PresenceValue>,
+    /// The operator lets transactions begin in a restored store.
+    pub(super) confirmed: bool,
     /// Live copies, in the order of the queue, hence of `Seq` in each log.
     pub(super) copies: Vec<LiveCopy>,
     /// What it changes of ordinary topics.
     pub(super) topics: PendingTopics,
+    /// What it changes of how much there is.
+    pub(super) usage: PendingUsage,
+    /// The transactions that it takes away, with their members.
+    pub(super) purged: HashMap<TxId, Vec<PartyId>>,
     /// The outcomes, in the order of the queue.
     pub(super) replies: Vec<Reply>,
 }
@@ -68,6 +75,8 @@ impl Pending {
                 self.batch.put_progress(resident);
             }
         }
+        PendingUsage::seal(self);
+        self.topics.seal(&mut self.batch);
         if let Some(counter) = self.topics.counter {
             self.batch.put_ordinary_counter(counter);
         }

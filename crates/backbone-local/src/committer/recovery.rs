@@ -76,7 +76,9 @@ impl Committer {
         self.disk.probe()?;
         self.shared.reopen()?;
         let movement = &self.movement;
-        self.topics.load_again(&*self.shared.store()?, |key| movement.is_connected(key))
+        let store = self.shared.store()?;
+        self.topics.load_again(&store, |key| movement.is_connected(key))?;
+        self.usages.load_again(&store)
     }
 }
 

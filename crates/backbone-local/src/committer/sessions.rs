@@ -88,7 +88,7 @@ impl Committer {
             Save::Record { record, replay } => self.keep_record(key, session, *record, replay, pending),
             Save::Cursors(moves) => {
                 self.dequeue(&store, key, session.queue, &moves.dequeued, pending).map_err(|error| fault(&error))?;
-                move_cursors(key, session, &moves, pending);
+                self.move_cursors(key, session, &moves, pending).map_err(|error| fault(&error))?;
             }
             Save::Inflight(records) => {
                 for record in &records {
@@ -159,7 +159,7 @@ impl Committer {
     ) {
         let SessionValue { epoch, queue, record: before } = session;
         pending.topics.put(key, record.clone());
-        let has_shared = self.queue(key, pending).is_some_and(|state| state.is_owned);
+        let has_shared = self.queue(key, pending).is_some_and(|state| state.is_shared);
         if record.disconnected_at.is_some() && has_shared {
             pending.topics.chores.push(Chore::HandOn { key: key.clone(), queue, after: Seq::ZERO });
         }
@@ -177,6 +177,36 @@ impl Committer {
             pending.batch.put_session(key, &SessionValue { epoch, queue, record: Some(record) });
         }
         pending.sessions.insert(key.clone());
+    }
+
+    /// What moves as a session hears on: one batch has it, or none.
+    fn move_cursors(
+        &mut self,
+        key: &SessionKey,
+        session: SessionValue,
+        moves: &CursorMoves,
+        pending: &mut Pending,
+    ) -> Result<(), StoreFault> {
+        for (tx, seq) in &moves.cursors {
+            let is_there = match seq {
+                Some(seq) => self.note_heard(&key.party, tx, *seq, pending)?,
+                None => false,
+            };
+            // A transaction may have been purged while its session still says how far it heard it.
+            pending.batch.put_cursor(key, tx, seq.filter(|_| is_there));
+        }
+        if let SessionValue { epoch, queue, record: Some(mut record) } = session
+            && !moves.backfills.is_empty()
+        {
+            record.move_backfills(&moves.backfills);
+            pending.batch.put_session(key, &SessionValue { epoch, queue, record: Some(record) });
+            pending.sessions.insert(key.clone());
+        }
+        for packet_id in &moves.settled {
+            pending.batch.delete_inflight(key, *packet_id);
+        }
+        pending.touched.insert(key.clone());
+        Ok(())
     }
 
     /// Where a publish is in its log already, if its receipt says so, and if it is the session's owner who publishes.
@@ -201,24 +231,6 @@ pub(super) fn give_receipt(receipt: Receipt, seq: Seq, pending: &mut Pending) {
     pending.touched.insert(session.clone());
     pending.receipts.insert((session, packet_id), Some(seq));
     pending.sync = true;
-}
-
-/// What moves as a session hears on: one batch has it, or none.
-fn move_cursors(key: &SessionKey, session: SessionValue, moves: &CursorMoves, pending: &mut Pending) {
-    for (tx, seq) in &moves.cursors {
-        pending.batch.put_cursor(key, tx, *seq);
-    }
-    if let SessionValue { epoch, queue, record: Some(mut record) } = session
-        && !moves.backfills.is_empty()
-    {
-        record.move_backfills(&moves.backfills);
-        pending.batch.put_session(key, &SessionValue { epoch, queue, record: Some(record) });
-        pending.sessions.insert(key.clone());
-    }
-    for packet_id in &moves.settled {
-        pending.batch.delete_inflight(key, *packet_id);
-    }
-    pending.touched.insert(key.clone());
 }
 
 /// All that is stored of a session beside its record.

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use quorate_backbone::TopicRules;
 use quorate_domain::{
     OrdinaryMessage, Router, Seq, SessionExpiry, SessionKey, SessionRecord, Subscriber, SubscriptionRecord, UnixMs,
+    Volume,
 };
 
 use super::chores::{Chore, remember};
+use super::usage::used;
 use crate::clock;
 use crate::movement::Hearer;
-use crate::store::{QueueExtent, QueueId, Store, StoreFault};
+use crate::store::{Batch, QueueHead, QueueId, Store, StoreFault};
 use crate::topics::Counters;
 
 /// What is known of ordinary topics, as the last batch left it.
@@ -23,6 +25,8 @@ pub(crate) struct Topics {
     pub(super) queues: HashMap<SessionKey, QueueState>,
     /// The last number that was given to a message or a place.
     pub(super) counter: u64,
+    /// What all queues hold.
+    pub(super) queued: Volume,
     pub(super) chores: VecDeque<Chore>,
     counters: Arc<Counters>,
 }
@@ -33,9 +37,10 @@ pub(super) struct QueueState {
     pub(super) id: QueueId,
     /// The last place that was given; [`Seq::ZERO`]: none that is known.
     pub(super) last: Seq,
-    pub(super) len: u64,
-    /// The store says whose it is: it has held something of a shared subscription.
-    pub(super) is_owned: bool,
+    /// What is in it.
+    pub(super) volume: Volume,
+    /// It has held something of a shared subscription.
+    pub(super) is_shared: bool,
     /// When the session ends, if it does not come back.
     pub(super) expires_at: Option<UnixMs>,
 }
@@ -55,10 +60,10 @@ pub(super) struct PendingTopics {
     pub(super) dequeued: HashSet<(QueueId, Seq)>,
     /// The last number that it gives.
     pub(super) counter: Option<u64>,
-    /// The topics of which it changes what is retained, and whether something is.
-    pub(super) retained: HashMap<String, bool>,
-    pub(super) retained_more: i64,
-    pub(super) queued_more: i64,
+    /// The topics of which it changes what is retained, and how many bytes that is.
+    pub(super) retained: HashMap<String, Option<u64>>,
+    pub(super) queued_more: Volume,
+    pub(super) queued_less: Volume,
     /// Sessions that it ends or begins anew: what they subscribed to holds no more.
     pub(super) gone: HashSet<SessionKey>,
     /// The chores of which slices are in it, as they were before: they are done again if it fails.
@@ -85,8 +90,8 @@ impl Topics {
     /// What the store says. Queues of nobody are left from connections that a crash ended: they are taken away.
     pub(crate) fn load(store: &Store, rules: TopicRules, counters: Arc<Counters>) -> Result<Topics, StoreFault> {
         let router = Router::new(rules.access.clone());
-        let (queues, chores) = (HashMap::new(), VecDeque::new());
-        let mut topics = Topics { rules, router, queues, counter: 0, chores, counters };
+        let (queues, chores, queued) = (HashMap::new(), VecDeque::new(), Volume::default());
+        let mut topics = Topics { rules, router, queues, counter: 0, queued, chores, counters };
         topics.load_again(store, |_| false)?;
         Ok(topics)
     }
@@ -98,8 +103,8 @@ impl Topics {
         store: &Store,
         is_connected: impl Fn(&SessionKey) -> bool,
     ) -> Result<(), StoreFault> {
-        let mut extents: HashMap<_, _> = store.queue_extents()?.into_iter().collect();
-        let queued = extents.values().map(|extent| extent.len).sum();
+        let mut heads: HashMap<_, _> = store.queue_heads()?.into_iter().collect();
+        self.queued = heads.values().fold(Volume::default(), |sum, head| sum.plus(head.volume));
         let mut queues = HashMap::new();
         let now = clock::now();
         for (key, value) in store.sessions()? {
@@ -109,9 +114,11 @@ impl Topics {
             if lasting.is_none() && !is_present {
                 continue;
             }
-            let QueueExtent { last, len, owner } = extents.remove(&value.queue).unwrap_or_default();
-            let last = last.max(known.map_or(Seq::ZERO, |known| known.last));
-            let mut state = QueueState { id: value.queue, last, len, is_owned: owner.is_some(), expires_at: None };
+            let mut state = QueueState::empty(value.queue);
+            if let Some(QueueHead { last, volume, is_shared, .. }) = heads.remove(&value.queue) {
+                state = QueueState { last, volume, is_shared, ..state };
+            }
+            state.last = state.last.max(known.map_or(Seq::ZERO, |known| known.last));
             if let Some(record) = lasting {
                 let is_present = is_present && record.disconnected_at.is_none();
                 state.expires_at = match record.disconnected_at {
@@ -129,8 +136,10 @@ impl Topics {
         self.queues = queues;
         self.counter = self.counter.max(store.ordinary_counter()?);
         self.chores.retain(|chore| !matches!(chore, Chore::Purge { .. }));
-        self.chores.extend(extents.into_iter().map(|(queue, extent)| Chore::Purge { queue, of: extent.owner }));
-        self.counters.set(store.count_retained()?, self.router.subscriptions(), queued);
+        self.chores.extend(heads.into_iter().map(|(queue, head)| {
+            let of = head.is_shared.then_some(head.owner);
+            Chore::Purge { queue, of }
+        }));
         Ok(())
     }
 
@@ -148,7 +157,25 @@ impl Topics {
         for chore in pending.chores {
             remember(chore, self.counter, &mut self.chores);
         }
-        self.counters.change(pending.retained_more, pending.queued_more, self.router.subscriptions());
+        self.queued = self.queued.plus(pending.queued_more).minus(pending.queued_less);
+    }
+
+    /// Tells everybody what there is.
+    pub(crate) fn tell(&self, retained: u64) {
+        self.counters.set(retained, self.router.subscriptions(), self.queued.messages);
+    }
+
+    /// Sessions whose time is over; at most `limit`.
+    pub(super) fn expired(&self, now: UnixMs, limit: usize) -> Vec<SessionKey> {
+        let is_over = |state: &QueueState| state.expires_at.is_some_and(|expires_at| expires_at <= now);
+        self.queues.iter().filter(|(_, state)| is_over(state)).map(|(key, _)| key.clone()).take(limit).collect()
+    }
+
+    /// The fullest share of its bounds that any queue has used.
+    pub(super) fn fullest_queue(&self) -> f64 {
+        let TopicRules { queue_messages_max, queue_bytes_max, .. } = self.rules;
+        let most = Volume { messages: queue_messages_max, bytes: queue_bytes_max };
+        self.queues.values().map(|state| used(state.volume, most)).fold(0.0, f64::max)
     }
 
     fn apply(&mut self, change: Change) {
@@ -180,7 +207,7 @@ impl Topics {
 
 impl QueueState {
     fn empty(id: QueueId) -> Self {
-        Self { id, last: Seq::ZERO, len: 0, is_owned: false, expires_at: None }
+        Self { id, last: Seq::ZERO, volume: Volume::default(), is_shared: false, expires_at: None }
     }
 }
 
@@ -207,6 +234,14 @@ impl PendingTopics {
     pub(super) fn remove(&mut self, key: &SessionKey) {
         self.gone.insert(key.clone());
         self.changes.push(Change::Remove { key: key.clone() });
+    }
+
+    /// Puts into the batch what is known of the queues that it fills or empties, once each.
+    pub(super) fn seal(&self, batch: &mut Batch) {
+        for (owner, state) in &self.queues {
+            let QueueState { id, last, volume, is_shared, .. } = *state;
+            batch.put_queue_head(id, &QueueHead { owner: owner.clone(), last, volume, is_shared });
+        }
     }
 
     /// Whether nothing follows from it.

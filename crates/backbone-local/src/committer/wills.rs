@@ -41,7 +41,7 @@ impl Committer {
             None => {}
         }
         if let Some(will) = will {
-            pending.batch.put_will(key, &WillValue { epoch, will });
+            pending.batch.put_will(store.vault(), key, &WillValue { epoch, will })?;
         }
         Ok(())
     }

@@ -2,15 +2,15 @@
 //! again, and can be looked at.
 
 use quorate_domain::{
-    InflightRecord, LogMessage, PartyId, Place, Seq, SessionKey, Slot, StoredSession, Transaction, TxId,
+    InflightRecord, LogMessage, PartyId, Place, Seq, SessionKey, Slot, StoredSession, Tombstone, Transaction, TxId,
 };
 use rocksdb::{WriteBatch, WriteOptions};
 
 use super::families::Family;
-use super::records::{ProgressRecord, encode, encode_message};
+use super::records::{Body, ProgressRecord, encode, encode_message};
 use super::{PresenceValue, Resident, SESSION_EPOCH_KEY, SessionValue, Store, StoreFault, keys};
 
-/// Records of one kind of a session beyond which one range delete takes the place of a delete each: many range tombstones slow
+/// Records of one kind of a session, or of a transaction, beyond which one range delete takes the place of a delete each: many range tombstones slow
 /// reads, and so do very many point deletes.
 const POINT_DELETES_MAX: usize = 1_000;
 
@@ -60,6 +60,7 @@ impl Batch {
         transaction: &Transaction,
         message: &LogMessage,
         addressees: &[(PartyId, Seq)],
+        body: &Body,
     ) {
         // A charter has at most 65 members, so an index fits in a byte.
         let prevs = addressees
@@ -69,11 +70,43 @@ impl Batch {
                 Some((u8::try_from(member).ok()?, *prev))
             })
             .collect();
-        self.put(Family::Log, keys::log(&message.topic.tx, message.seq), encode_message(message, prevs));
+        self.put(Family::Log, keys::log(&message.topic.tx, message.seq), encode_message(message, prevs, body));
     }
 
     pub(crate) fn put_slot(&mut self, tx: &TxId, place: &Place, slot: &Slot) {
         self.put(Family::Slots, keys::slot(tx, place), encode(slot));
+    }
+
+    /// A transaction's data key, wrapped.
+    pub(crate) fn put_key(&mut self, tx: &TxId, wrapped: Vec<u8>) {
+        self.put(Family::Keys, keys::transaction(tx), wrapped);
+    }
+
+    /// Takes all away that is stored of a transaction, and leaves its tombstone. Its records are numbered without gaps.
+    pub(crate) fn purge(&mut self, transaction: &Transaction, slots: &[Place]) {
+        let Transaction { charter, progress } = transaction;
+        let tx = &charter.tx;
+        self.put(Family::Tombstones, keys::transaction(tx), encode(&Tombstone::of(transaction)));
+        self.delete(Family::Keys, keys::transaction(tx));
+        self.delete(Family::Transactions, keys::charter(tx));
+        self.delete(Family::Transactions, keys::progress(tx));
+        for member in charter.members() {
+            self.delete(Family::PartyTx, keys::party_tx(member, tx));
+        }
+        let slots = slots.iter().map(|place| keys::slot(tx, place)).collect();
+        self.delete_all(Family::Slots, keys::transaction(tx), slots);
+        match usize::try_from(progress.last_seq.0) {
+            Ok(records) if records <= POINT_DELETES_MAX => {
+                for seq in 1..=progress.last_seq.0 {
+                    self.delete(Family::Log, keys::log(tx, Seq(seq)));
+                }
+            }
+            _ => self.delete_range(Family::Log, keys::transaction(tx)),
+        }
+    }
+
+    pub(crate) fn delete_cursor(&mut self, key: &SessionKey, tx: &TxId) {
+        self.delete(Family::Cursors, keys::cursor(key, tx));
     }
 
     pub(crate) fn put_session(&mut self, key: &SessionKey, value: &SessionValue) {
@@ -115,25 +148,28 @@ impl Batch {
     /// Deletes what is stored of a session beside its record, which is this.
     pub(crate) fn delete_belongings(&mut self, key: &SessionKey, stored: &StoredSession) {
         let cursors = stored.cursors.iter().map(|(tx, _)| keys::cursor(key, tx)).collect();
-        self.delete_all(Family::Cursors, key, cursors);
+        self.delete_all(Family::Cursors, keys::session(key), cursors);
         let receipts = stored.receipts.iter().map(|packet_id| keys::packet(key, *packet_id)).collect();
-        self.delete_all(Family::Receipts, key, receipts);
+        self.delete_all(Family::Receipts, keys::session(key), receipts);
         let inflight = stored.inflight.iter().map(|record| keys::packet(key, record.delivery.packet_id)).collect();
-        self.delete_all(Family::Inflight, key, inflight);
+        self.delete_all(Family::Inflight, keys::session(key), inflight);
     }
 
-    /// Deletes all records of one kind of a session, whose keys are these.
-    fn delete_all(&mut self, family: Family, key: &SessionKey, all: Vec<Vec<u8>>) {
+    /// Deletes all records of one kind that begin with a prefix, whose keys are these.
+    fn delete_all(&mut self, family: Family, prefix: Vec<u8>, all: Vec<Vec<u8>>) {
         if all.len() > POINT_DELETES_MAX {
-            let prefix = keys::session(key);
-            let end = keys::end_of(&prefix);
-            self.bytes += prefix.len() + end.len();
-            self.writes.push(Write::DeleteRange(family, prefix, end));
-            return;
+            return self.delete_range(family, prefix);
         }
         for key in all {
             self.delete(family, key);
         }
+    }
+
+    /// The prefix is one or more whole texts.
+    fn delete_range(&mut self, family: Family, prefix: Vec<u8>) {
+        let end = keys::end_of(&prefix);
+        self.bytes += prefix.len() + end.len();
+        self.writes.push(Write::DeleteRange(family, prefix, end));
     }
 
     pub(crate) fn put_presence(&mut self, party: &PartyId, value: &PresenceValue) {

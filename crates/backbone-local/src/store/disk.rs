@@ -16,6 +16,9 @@ pub(crate) trait Disk: Send {
 
     /// Whether the disk takes anything again.
     fn probe(&mut self) -> Result<(), StoreFault>;
+
+    /// How much it still takes; `None` where it does not say.
+    fn free_bytes(&mut self) -> Option<u64>;
 }
 
 /// The disk under the store.
@@ -39,5 +42,10 @@ impl Disk for RealDisk {
         file.write_all(&[0; PROBE_BYTES])?;
         file.sync_all()?;
         Ok(fs::remove_file(&self.probe)?)
+    }
+
+    fn free_bytes(&mut self) -> Option<u64> {
+        let about = rustix::fs::statvfs(self.probe.parent()?).ok()?;
+        Some(about.f_bavail.saturating_mul(about.f_frsize))
     }
 }

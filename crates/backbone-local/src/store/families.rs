@@ -8,6 +8,7 @@ use rocksdb::{
     DEFAULT_COLUMN_FAMILY_NAME, Options,
 };
 
+use super::opening::of_rocks;
 use crate::OpenError;
 
 /// What is read again and again: one cache for all families.
@@ -24,6 +25,10 @@ const WAL_BYTES_MAX: u64 = 256 << 20;
 /// RocksDB's own log files: it would keep a thousand.
 const INFO_LOG_FILES: usize = 4;
 const INFO_LOG_BYTES: usize = 4 << 20;
+/// A file is merged soon that has so many deletions in a row of so many records, or this share of deletions altogether.
+const DELETIONS_WINDOW: usize = 10_000;
+const DELETIONS_MAX: usize = 5_000;
+const DELETIONS_SHARE: f64 = 0.5;
 /// Threads that write out and merge.
 const BACKGROUND_JOBS: i32 = 2;
 
@@ -58,10 +63,18 @@ pub(crate) enum Family {
     Retained,
     /// (party, client id): what is said when the session's connection breaks.
     Wills,
+    /// (tx): its data key, wrapped. Apart from all else, so that a key that is deleted is soon in no file any more.
+    Keys,
+    /// (tx): what stays of a purged transaction.
+    Tombstones,
+    /// (time, matter): what is to be done when, found again after a restart.
+    Due,
+    /// (party): how much of the log it said; and the same for all of the store.
+    Usage,
 }
 
 impl Family {
-    const ALL: [Family; 14] = [
+    pub(super) const ALL: [Family; 18] = [
         Family::Meta,
         Family::Transactions,
         Family::Log,
@@ -76,6 +89,10 @@ impl Family {
         Family::Queue,
         Family::Retained,
         Family::Wills,
+        Family::Keys,
+        Family::Tombstones,
+        Family::Due,
+        Family::Usage,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -94,6 +111,10 @@ impl Family {
             Family::Queue => "queue",
             Family::Retained => "retained",
             Family::Wills => "wills",
+            Family::Keys => "keys",
+            Family::Tombstones => "tombstones",
+            Family::Due => "due",
+            Family::Usage => "usage",
         }
     }
 
@@ -107,6 +128,8 @@ impl Family {
         options.set_block_based_table_factory(&blocks);
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_compression_type(DBCompressionType::Lz4);
+        // What was deleted takes room until it is merged; nothing else would merge a family that nobody writes to.
+        options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_MAX, DELETIONS_SHARE);
         match self {
             Family::Log => {
                 options.set_write_buffer_size(LOG_BUFFER_BYTES);
@@ -119,14 +142,30 @@ impl Family {
     }
 }
 
+/// For what a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// To be written; it is made where it is missing.
+    Write,
+    /// To be looked at, and left as it is.
+    Look,
+}
+
 /// Opens the database with all families, making those that are missing.
-pub(super) fn open(path: &Path) -> Result<DB, OpenError> {
+pub(super) fn open(path: &Path, access: Access) -> Result<DB, OpenError> {
     let options = database_options();
+    if access == Access::Look && !path.join("CURRENT").exists() {
+        return Err(OpenError::Missing);
+    }
     refuse_unknown_families(&options, path)?;
     let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
     let families =
         Family::ALL.into_iter().map(|family| ColumnFamilyDescriptor::new(family.name(), family.options(&cache)));
-    DB::open_cf_descriptors(&options, path, families).map_err(|error| OpenError::Store(error.to_string()))
+    match access {
+        Access::Write => DB::open_cf_descriptors(&options, path, families),
+        Access::Look => DB::open_cf_descriptors_read_only(&options, path, families, false),
+    }
+    .map_err(|error| of_rocks(&error))
 }
 
 fn database_options() -> Options {
@@ -151,7 +190,7 @@ fn refuse_unknown_families(options: &Options, path: &Path) -> Result<(), OpenErr
         return Ok(());
     }
     let known: BTreeSet<_> = Family::ALL.into_iter().map(Family::name).chain([DEFAULT_COLUMN_FAMILY_NAME]).collect();
-    let found = DB::list_cf(options, path).map_err(|error| OpenError::Store(error.to_string()))?;
+    let found = DB::list_cf(options, path).map_err(|error| of_rocks(&error))?;
     match found.into_iter().find(|name| !known.contains(name.as_str())) {
         Some(name) => Err(OpenError::UnknownFamily(name)),
         None => Ok(()),

@@ -4,6 +4,9 @@
 
 use quorate_domain::{PartyId, Place, Seq, SessionKey, TxId};
 
+/// `keys`: from what the keys of ordinary topics are derived. (The key of a transaction ends like every text.)
+pub(crate) const ORDINARY_KEY: &[u8] = b"ordinary";
+
 /// Ends a text. Sorts before the escape, and so before every continuation of the text.
 const END: [u8; 2] = [0x00, 0x01];
 /// A zero byte inside a text.

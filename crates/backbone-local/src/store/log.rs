@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_backbone::{JournalEntry, ReadLimit};
-use quorate_domain::{Addressed, LogPage, PartyId, Seq, Sha256, TxId, TxTopic, may_hear};
+use quorate_domain::{Addressed, LogPage, PartyId, Seq, Sha256, TxId, may_hear};
 use rocksdb::{Direction, IteratorMode, ReadOptions};
 
 use super::families::Family;
@@ -28,15 +28,16 @@ impl Store {
     /// What a reader may hear of a log after a place.
     pub(crate) fn page(&self, request: &PageRequest<'_>) -> Result<LogPage, StoreFault> {
         let PageRequest { tx, reader, after, limit } = *request;
-        let resident = self.resident(tx)?;
-        let listed = resident
+        let found = self.transaction(tx)?;
+        let listed = found
             .as_ref()
-            .map(|resident| &resident.transaction)
+            .map(|(transaction, _)| transaction)
             .and_then(|transaction| Some((transaction, transaction.charter.member_index(reader)?)));
         let Some((transaction, member)) = listed else {
             // Nobody can tell a transaction that does not exist from one that does not list them.
             return Ok(LogPage { messages: Vec::new(), scanned_to: after, head: after });
         };
+        let key = self.data_key(tx)?;
         // The head first: what is written while this reads is for the next page.
         let head = transaction.progress.last_seq;
         let mut page = LogPage { messages: Vec::new(), scanned_to: head, head };
@@ -48,15 +49,15 @@ impl Store {
             }
             scanned += 1;
             scanned_bytes += value.len();
-            let (log_head, payload) = decode_head(value)?;
+            let (log_head, body) = decode_head(value)?;
             if may_hear(&transaction.charter, &log_head.place, reader) {
-                let full = page.messages.len() >= limit.messages || bytes + payload.len() > limit.bytes;
+                let full = page.messages.len() >= limit.messages || bytes + body.len() > limit.bytes;
                 if full && !page.messages.is_empty() {
                     return Ok(Scan::Stop);
                 }
-                bytes += payload.len();
+                bytes += body.len();
                 let prev = log_head.prev_of(member);
-                let message = Arc::new(log_head.into_message(tx, seq, payload));
+                let message = Arc::new(log_head.into_message(tx, seq, body, key.as_deref())?);
                 page.messages.push(Addressed { message, prev });
             }
             looked_at = seq;
@@ -70,6 +71,7 @@ impl Store {
 
     /// The log without payloads, unfiltered.
     pub(crate) fn journal(&self, tx: &TxId, after: Seq, limit: usize) -> Result<Vec<JournalEntry>, StoreFault> {
+        let key = self.data_key(tx)?;
         let mut entries = Vec::new();
         let mut scanned_bytes = 0;
         self.each_of_log(tx, after, Seq(u64::MAX), |seq, value| {
@@ -77,14 +79,15 @@ impl Store {
                 return Ok(Scan::Stop);
             }
             scanned_bytes += value.len();
-            let (head, payload) = decode_head(value)?;
+            let (head, body) = decode_head(value)?;
+            let message = head.into_message(tx, seq, body, key.as_deref())?;
             entries.push(JournalEntry {
                 seq,
-                at: head.at,
-                topic: TxTopic { tx: tx.clone(), place: head.place },
-                from: head.from.map(|author| author.party),
-                bytes: payload.len() as u64,
-                sha256: Sha256::of(payload),
+                at: message.at,
+                topic: message.topic,
+                from: message.from.map(|author| author.party),
+                bytes: message.payload.len() as u64,
+                sha256: Sha256::of(&message.payload),
             });
             Ok(Scan::Go)
         })?;
@@ -92,7 +95,7 @@ impl Store {
     }
 
     /// Shows the records of a log after `after` up to `to`, until `look` has enough.
-    fn each_of_log(
+    pub(super) fn each_of_log(
         &self,
         tx: &TxId,
         after: Seq,
@@ -116,7 +119,7 @@ impl Store {
 
 /// Whether to look at the next record.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Scan {
+pub(super) enum Scan {
     Go,
     Stop,
 }

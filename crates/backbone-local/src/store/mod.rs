@@ -3,39 +3,49 @@
 
 mod batch;
 mod disk;
+mod due;
 mod families;
 mod keys;
 mod log;
+mod opening;
 mod records;
+mod sealing;
 mod shared;
 #[cfg(test)]
 pub(crate) mod tests;
 mod topics;
+mod usage;
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
-use quorate_domain::{InflightRecord, PartyId, Place, Seq, SessionKey, Slot, Standing, Transaction, TxId};
-use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions};
+use quorate_domain::{
+    Incarnation, InflightRecord, PartyId, Place, Seq, SessionKey, Slot, Standing, Tombstone, Transaction, TxId, UnixMs,
+};
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, Direction, FlushOptions, IteratorMode, ReadOptions,
+};
 use thiserror::Error;
 
 pub(crate) use batch::Batch;
 pub(crate) use disk::{Disk, RealDisk};
+pub(crate) use due::Due;
 use families::Family;
 pub(crate) use log::PageRequest;
-pub(crate) use records::{PresenceValue, Resident, SessionValue};
+pub(crate) use opening::{Restore, StoreOptions, Vault};
+pub(crate) use records::{Body, PresenceValue, Resident, SessionValue};
 use records::{ProgressRecord, decode, decode_slot};
+pub(crate) use sealing::DataKey;
+pub use sealing::{MasterKey, MasterKeyError};
 pub(crate) use shared::SharedStore;
-pub(crate) use topics::{Contents, QueueExtent, QueueId, QueueValue, RetainedValue, Slice, WillValue};
+pub(crate) use topics::{Contents, QueueHead, QueueId, QueueValue, QueuedSize, RetainedValue, Slice, WillValue};
+pub(crate) use usage::Usage;
 
-use crate::{Identities, OpenError};
+use crate::OpenError;
 
-/// The layout of keys and records. A store of another version is not opened.
-const SCHEMA_VERSION: u32 = 3;
-const SCHEMA_KEY: &[u8] = b"schema";
-/// By what the parties of the store are known. A store without it was written before there was a choice: by certificates.
-const IDENTITIES_KEY: &[u8] = b"identities";
 const SESSION_EPOCH_KEY: &[u8] = b"session_epoch";
 
 /// The store failed, or holds what it should not.
@@ -65,6 +75,12 @@ pub(crate) enum StoreFault {
     /// Readers did not let go of the store, so that it could not be opened again.
     #[error("readers still hold the store")]
     Held,
+    /// What is to be read is sealed, and its key is not there.
+    #[error("what is to be read is sealed, and its key is not in the store, or no master key was given")]
+    Sealed,
+    /// The system gave no random bytes, or refused to seal.
+    #[error("nothing can be sealed: the system gives no random bytes")]
+    Sealing,
     /// A fault that a test put here.
     #[cfg(test)]
     #[error("injected: {0}")]
@@ -88,52 +104,25 @@ impl StoreFault {
 /// An open store.
 pub(crate) struct Store {
     db: DB,
+    vault: Arc<Vault>,
+    incarnation: Incarnation,
 }
 
 impl Store {
-    /// Opens the store at `path`, or makes one there, whose parties are known by `identities`.
-    pub(crate) fn open(path: &Path, identities: Identities) -> Result<Self, OpenError> {
-        let store = Self { db: families::open(path)? };
-        let version = store.meta(SCHEMA_KEY)?;
-        match version.as_deref() {
-            None => store.write_marks(identities)?,
-            Some(bytes) if bytes == SCHEMA_VERSION.to_be_bytes() => store.check_identities(identities)?,
-            Some(bytes) => {
-                let found = <[u8; 4]>::try_from(bytes).map_or(0, u32::from_be_bytes);
-                return Err(OpenError::Schema { found, expected: SCHEMA_VERSION });
-            }
-        }
-        Ok(store)
+    /// What opens and seals.
+    pub(crate) fn vault(&self) -> &Arc<Vault> {
+        &self.vault
     }
 
-    /// One batch: no crash leaves a store that is marked by half.
-    fn write_marks(&self, identities: Identities) -> Result<(), OpenError> {
-        let mut batch = Batch::default();
-        batch.put(Family::Meta, SCHEMA_KEY.to_vec(), SCHEMA_VERSION.to_be_bytes().to_vec());
-        batch.put(Family::Meta, IDENTITIES_KEY.to_vec(), identities_mark(identities).to_vec());
-        self.write(&batch, true).map_err(|error| OpenError::Store(error.to_string()))
-    }
-
-    fn check_identities(&self, expected: Identities) -> Result<(), OpenError> {
-        let mark = self.meta(IDENTITIES_KEY)?;
-        let known = [Identities::Certificates, Identities::DangerAnonymous];
-        let found = match &mark {
-            None => Some(Identities::Certificates),
-            Some(mark) => known.into_iter().find(|&identities| identities_mark(identities) == &mark[..]),
-        };
-        match found {
-            Some(found) if found == expected => Ok(()),
-            Some(found) => Err(OpenError::Identities { found, expected }),
-            None => Err(OpenError::Store("its mark of identities is not one that this program knows".to_owned())),
-        }
-    }
-
-    fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, OpenError> {
-        self.get(Family::Meta, key).map_err(|error| OpenError::Store(error.to_string()))
-    }
-
-    /// A whole transaction.
+    /// A whole transaction, with the key that seals what is said in it.
     pub(crate) fn resident(&self, tx: &TxId) -> Result<Option<Resident>, StoreFault> {
+        let Some((transaction, last_at)) = self.transaction(tx)? else { return Ok(None) };
+        let key = self.data_key(tx)?;
+        Ok(Some(Resident { transaction, last_at, key }))
+    }
+
+    /// A transaction as it stands, and the time of its last message.
+    pub(crate) fn transaction(&self, tx: &TxId) -> Result<Option<(Transaction, UnixMs)>, StoreFault> {
         let Some(charter) = self.get(Family::Transactions, &keys::charter(tx))? else {
             return Ok(None);
         };
@@ -142,7 +131,21 @@ impl Store {
         };
         let ProgressRecord { progress, last_at } = decode("progress", &progress)?;
         let charter = decode("charter", &charter)?;
-        Ok(Some(Resident { transaction: Transaction { charter, progress }, last_at }))
+        Ok(Some((Transaction { charter, progress }, last_at)))
+    }
+
+    /// The key of a transaction; none: nothing is sealed in it, or it cannot be opened.
+    pub(crate) fn data_key(&self, tx: &TxId) -> Result<Option<Arc<DataKey>>, StoreFault> {
+        let Some(master) = &self.vault.master else { return Ok(None) };
+        let of = keys::transaction(tx);
+        let wrapped = self.get(Family::Keys, &of)?;
+        wrapped.map(|wrapped| master.unwrap_key(&of, &wrapped)).transpose()
+    }
+
+    /// What stays of a purged transaction.
+    pub(crate) fn tombstone(&self, tx: &TxId) -> Result<Option<Tombstone>, StoreFault> {
+        let value = self.get(Family::Tombstones, &keys::transaction(tx))?;
+        value.map(|value| decode("tombstone", &value)).transpose()
     }
 
     /// A written slot.
@@ -177,8 +180,8 @@ impl Store {
         let from = after.map_or_else(|| prefix.clone(), |tx| keys::after(&keys::party_tx(party, tx)));
         self.scan(Family::PartyTx, &from, &keys::end_of(&prefix), limit, |key, _| {
             let tx = keys::transaction_of_party_tx(key).ok_or(StoreFault::Corrupt { kind: "key of a party" })?;
-            let resident = self.resident(&tx)?;
-            Ok(resident.and_then(|resident| resident.transaction.standing(party)))
+            let found = self.transaction(&tx)?;
+            Ok(found.and_then(|(transaction, _)| transaction.standing(party)))
         })
     }
 
@@ -186,6 +189,14 @@ impl Store {
     pub(crate) fn session(&self, key: &SessionKey) -> Result<Option<SessionValue>, StoreFault> {
         let value = self.get(Family::Sessions, &keys::session(key))?;
         value.map(|value| decode("session", &value)).transpose()
+    }
+
+    /// The sessions of which something is kept for a party.
+    pub(crate) fn sessions_of(&self, party: &PartyId) -> Result<Vec<SessionKey>, StoreFault> {
+        let prefix = keys::party(party);
+        self.scan(Family::Sessions, &prefix, &keys::end_of(&prefix), usize::MAX, |key, _| {
+            keys::session_of(key).map(Some).ok_or(StoreFault::Corrupt { kind: "key of a session" })
+        })
     }
 
     /// The cursors of a session.
@@ -278,6 +289,32 @@ impl Store {
         Ok(taken)
     }
 
+    /// Writes out what is in memory, so that no log of writes holds what was deleted, and merges the wrapped keys: one that
+    /// was deleted is then in no file of the store.
+    pub(crate) fn sweep(&self) -> Result<(), StoreFault> {
+        let families: Vec<_> = Family::ALL.into_iter().map(|family| self.family(family)).collect();
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db.flush_cfs_opt(&families, &options)?;
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        let (from, to) = (None::<&[u8]>, None::<&[u8]>);
+        self.db.compact_range_cf_opt(self.family(Family::Keys), from, to, &options);
+        Ok(())
+    }
+
+    /// Puts all that is in the store now into a folder that does not exist yet.
+    pub(crate) fn checkpoint(&self, to: &Path) -> Result<(), StoreFault> {
+        Ok(Checkpoint::new(&self.db)?.create_checkpoint(to)?)
+    }
+
+    /// The first record from `from` on.
+    fn first(&self, family: Family, from: &[u8]) -> Result<Option<(Box<[u8]>, Box<[u8]>)>, StoreFault> {
+        let mode = IteratorMode::From(from, Direction::Forward);
+        let mut records = self.db.iterator_cf_opt(self.family(family), ReadOptions::default(), mode);
+        Ok(records.next().transpose()?)
+    }
+
     /// Shows the records from `from` to before `end` (empty: to the last), until `look` has enough.
     fn each(
         &self,
@@ -298,12 +335,5 @@ impl Store {
             }
         }
         Ok(())
-    }
-}
-
-fn identities_mark(identities: Identities) -> &'static [u8] {
-    match identities {
-        Identities::Certificates => b"certificates",
-        Identities::DangerAnonymous => b"danger_anonymous",
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Store, StoreFault};
-use crate::{Identities, OpenError};
+use super::{Store, StoreFault, StoreOptions};
+use crate::OpenError;
 
 /// How long to wait until readers have let go of a store that is to be opened again. A read takes milliseconds.
 const READERS_LEAVE_MAX: Duration = Duration::from_secs(10);
@@ -15,7 +15,7 @@ const READERS_LOOK_EVERY: Duration = Duration::from_millis(2);
 /// The store of a backbone.
 pub(crate) struct SharedStore {
     path: PathBuf,
-    identities: Identities,
+    options: StoreOptions,
     place: RwLock<Place>,
 }
 
@@ -27,9 +27,9 @@ enum Place {
 
 impl SharedStore {
     /// Opens the store at `path`.
-    pub(crate) fn open(path: &Path, identities: Identities) -> Result<Self, OpenError> {
-        let store = Store::open(path, identities)?;
-        Ok(Self { path: path.to_owned(), identities, place: RwLock::new(Place::Open(Arc::new(store))) })
+    pub(crate) fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        let store = Store::open(path, &options)?;
+        Ok(Self { path: path.to_owned(), options, place: RwLock::new(Place::Open(Arc::new(store))) })
     }
 
     /// The store, to be let go of soon.
@@ -49,7 +49,7 @@ impl SharedStore {
             self.replace(Place::Open(store));
             return Err(StoreFault::Held);
         }
-        match Store::open(&self.path, self.identities) {
+        match Store::open(&self.path, &self.options) {
             Ok(store) => {
                 self.replace(Place::Open(Arc::new(store)));
                 Ok(())

@@ -6,12 +6,15 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quorate_backbone::ReadLimit;
-use quorate_domain::{Manner, OrdinaryMessage, QueuePage, Queued, Seq, SessionKey, Will};
+use quorate_domain::{Manner, OrdinaryMessage, QueuePage, Queued, Seq, SessionKey, Volume, WaitingWill, Will};
 use serde::{Deserialize, Serialize};
 
 use super::families::Family;
+use super::opening::Vault;
 use super::records::{SessionValue, decode, encode};
+use super::sealing::{open_record, seal_record};
 use super::{Batch, Store, StoreFault, keys};
 
 /// The counter of ordinary messages and of their places in queues.
@@ -21,18 +24,39 @@ const ORDINARY_COUNTER_KEY: &[u8] = b"ordinary_counter";
 pub(crate) type QueueId = u64;
 
 /// One message in a queue.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct QueueValue {
     /// The place before it in this queue; [`Seq::ZERO`]: it was the first.
     pub(crate) prev: Seq,
     /// How it is delivered.
     pub(crate) manner: Manner,
+    /// Bytes of the payload.
+    pub(crate) bytes: u64,
     /// The message.
     pub(crate) contents: Contents,
 }
 
+/// What an entry takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueuedSize {
+    /// Of its payload.
+    pub(crate) bytes: u64,
+    /// The number of its message, where several queues may have it.
+    pub(crate) kept: Option<u64>,
+}
+
+impl QueueValue {
+    pub(crate) fn size(&self) -> QueuedSize {
+        let kept = match &self.contents {
+            Contents::Here(_) => None,
+            Contents::Kept(id) => Some(*id),
+        };
+        QueuedSize { bytes: self.bytes, kept }
+    }
+}
+
 /// Where the message of a queue entry is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Contents {
     /// In the entry: no other queue has it.
     Here(Box<OrdinaryMessage>),
@@ -40,30 +64,80 @@ pub(crate) enum Contents {
     Kept(u64),
 }
 
+/// A queue entry as it is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredEntry {
+    prev: Seq,
+    manner: Manner,
+    bytes: u64,
+    contents: StoredContents,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StoredContents {
+    /// A sealed record.
+    Here(Bytes),
+    Kept(u64),
+}
+
+/// What is known of a queue as a whole; it stands before its first place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QueueHead {
+    /// Whose it is, or was.
+    pub(crate) owner: SessionKey,
+    /// The last place that was given.
+    pub(crate) last: Seq,
+    /// What is in it.
+    pub(crate) volume: Volume,
+    /// It has held something of a shared subscription.
+    pub(crate) is_shared: bool,
+}
+
 /// A message that is retained.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RetainedValue {
     /// Grows from one retained message to the next, whatever their topics.
     pub(crate) number: u64,
     pub(crate) message: OrdinaryMessage,
 }
 
+#[derive(Serialize, Deserialize)]
+struct StoredRetained {
+    number: u64,
+    /// Of the payload.
+    bytes: u64,
+    /// A sealed record.
+    message: Bytes,
+}
+
 /// A will and the session that left it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WillValue {
     pub(crate) epoch: u64,
     pub(crate) will: Will,
 }
 
-/// How far one queue is filled.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct QueueExtent {
-    /// The last place that is taken.
-    pub(crate) last: Seq,
-    /// Messages in it.
-    pub(crate) len: u64,
-    /// Whose it is, where that is noted.
-    pub(crate) owner: Option<SessionKey>,
+#[derive(Serialize, Deserialize)]
+struct StoredWill {
+    epoch: u64,
+    delay_s: u32,
+    /// A sealed record.
+    will: Bytes,
+}
+
+impl Vault {
+    fn seal(&self, number: u64, family: Family, key: &[u8], plain: Vec<u8>) -> Result<Vec<u8>, StoreFault> {
+        seal_record(self.ordinary.as_ref(), number, &bound_to(family, key), plain)
+    }
+
+    fn open(&self, number: u64, family: Family, key: &[u8], record: &[u8]) -> Result<Vec<u8>, StoreFault> {
+        open_record(self.ordinary.as_ref(), number, &bound_to(family, key), record)
+    }
+}
+
+/// To what a sealed record is bound: its family and key.
+fn bound_to(family: Family, key: &[u8]) -> Vec<u8> {
+    [family.name().as_bytes(), b"\0", key].concat()
 }
 
 /// A stretch of records, in the order of their keys.
@@ -79,8 +153,11 @@ impl Batch {
         self.put(Family::Meta, ORDINARY_COUNTER_KEY.to_vec(), encode(&counter));
     }
 
-    pub(crate) fn put_ordinary(&mut self, id: u64, message: &OrdinaryMessage) {
-        self.put(Family::Ordinary, keys::ordinary(id), encode(message));
+    pub(crate) fn put_ordinary(&mut self, vault: &Vault, id: u64, message: &OrdinaryMessage) -> Result<(), StoreFault> {
+        let key = keys::ordinary(id);
+        let record = vault.seal(id, Family::Ordinary, &key, encode(message))?;
+        self.put(Family::Ordinary, key, record);
+        Ok(())
     }
 
     /// How many queues refer to a message; with none it goes.
@@ -93,34 +170,59 @@ impl Batch {
         }
     }
 
-    pub(crate) fn put_queued(&mut self, queue: QueueId, seq: Seq, value: &QueueValue) {
-        self.put(Family::Queue, keys::queued(queue, seq), encode(value));
+    pub(crate) fn put_queued(
+        &mut self,
+        vault: &Vault,
+        queue: QueueId,
+        seq: Seq,
+        value: &QueueValue,
+    ) -> Result<(), StoreFault> {
+        let key = keys::queued(queue, seq);
+        let QueueValue { prev, manner, bytes, contents } = value;
+        let contents = match contents {
+            Contents::Here(message) => {
+                StoredContents::Here(vault.seal(seq.0, Family::Queue, &key, encode(message))?.into())
+            }
+            Contents::Kept(id) => StoredContents::Kept(*id),
+        };
+        let entry = StoredEntry { prev: *prev, manner: manner.clone(), bytes: *bytes, contents };
+        self.put(Family::Queue, key, encode(&entry));
+        Ok(())
     }
 
     pub(crate) fn delete_queued(&mut self, queue: QueueId, seq: Seq) {
         self.delete(Family::Queue, keys::queued(queue, seq));
     }
 
-    /// Notes whose queue it is, before its first place: so that what came by shared subscriptions finds its way, also
-    /// when the session is gone.
-    pub(crate) fn put_queue_owner(&mut self, queue: QueueId, owner: &SessionKey) {
-        self.put(Family::Queue, keys::queued(queue, Seq::ZERO), encode(owner));
+    pub(crate) fn put_queue_head(&mut self, queue: QueueId, head: &QueueHead) {
+        self.put(Family::Queue, keys::queued(queue, Seq::ZERO), encode(head));
     }
 
-    pub(crate) fn delete_queue_owner(&mut self, queue: QueueId) {
+    pub(crate) fn delete_queue_head(&mut self, queue: QueueId) {
         self.delete(Family::Queue, keys::queued(queue, Seq::ZERO));
     }
 
-    pub(crate) fn put_retained(&mut self, value: &RetainedValue) {
-        self.put(Family::Retained, keys::retained(&value.message.topic), encode(value));
+    pub(crate) fn put_retained(&mut self, vault: &Vault, value: &RetainedValue) -> Result<(), StoreFault> {
+        let key = keys::retained(&value.message.topic);
+        let stored = StoredRetained {
+            number: value.number,
+            bytes: value.message.payload.len() as u64,
+            message: vault.seal(value.number, Family::Retained, &key, encode(&value.message))?.into(),
+        };
+        self.put(Family::Retained, key, encode(&stored));
+        Ok(())
     }
 
     pub(crate) fn delete_retained(&mut self, topic: &str) {
         self.delete(Family::Retained, keys::retained(topic));
     }
 
-    pub(crate) fn put_will(&mut self, key: &SessionKey, value: &WillValue) {
-        self.put(Family::Wills, keys::session(key), encode(value));
+    pub(crate) fn put_will(&mut self, vault: &Vault, key: &SessionKey, value: &WillValue) -> Result<(), StoreFault> {
+        let key = keys::session(key);
+        let will = vault.seal(value.epoch, Family::Wills, &key, encode(&value.will))?.into();
+        let stored = StoredWill { epoch: value.epoch, delay_s: value.will.delay_s, will };
+        self.put(Family::Wills, key, encode(&stored));
+        Ok(())
     }
 
     pub(crate) fn delete_will(&mut self, key: &SessionKey) {
@@ -143,8 +245,51 @@ impl Store {
 
     /// One entry of a queue.
     pub(crate) fn queued(&self, queue: QueueId, seq: Seq) -> Result<Option<QueueValue>, StoreFault> {
-        let value = self.get(Family::Queue, &keys::queued(queue, seq))?;
-        value.map(|value| decode("queue entry", &value)).transpose()
+        let key = keys::queued(queue, seq);
+        let value = self.get(Family::Queue, &key)?;
+        value.map(|value| self.queue_value(&key, &value)).transpose()
+    }
+
+    pub(super) fn queue_value(&self, key: &[u8], value: &[u8]) -> Result<QueueValue, StoreFault> {
+        let StoredEntry { prev, manner, bytes, contents } = decode("queue entry", value)?;
+        let (_, seq) = place_of_queued(key)?;
+        let contents = match contents {
+            StoredContents::Here(record) => {
+                let message = decode("queued message", &self.vault.open(seq.0, Family::Queue, key, &record)?)?;
+                Contents::Here(Box::new(message))
+            }
+            StoredContents::Kept(id) => Contents::Kept(id),
+        };
+        Ok(QueueValue { prev, manner, bytes, contents })
+    }
+
+    pub(super) fn retained_value(&self, key: &[u8], value: &[u8]) -> Result<RetainedValue, StoreFault> {
+        let StoredRetained { number, message, .. } = decode("retained message", value)?;
+        let message = self.vault.open(number, Family::Retained, key, &message)?;
+        Ok(RetainedValue { number, message: decode("retained message", &message)? })
+    }
+
+    pub(super) fn will_value(&self, key: &[u8], value: &[u8]) -> Result<WillValue, StoreFault> {
+        let StoredWill { epoch, will, .. } = decode("will", value)?;
+        let will = self.vault.open(epoch, Family::Wills, key, &will)?;
+        Ok(WillValue { epoch, will: decode("will", &will)? })
+    }
+
+    /// What is known of a queue as a whole; nothing where it never held anything.
+    pub(crate) fn queue_head(&self, queue: QueueId) -> Result<Option<QueueHead>, StoreFault> {
+        let value = self.get(Family::Queue, &keys::queued(queue, Seq::ZERO))?;
+        value.map(|value| decode("head of a queue", &value)).transpose()
+    }
+
+    /// What one entry of a queue takes, without opening it.
+    pub(crate) fn queued_size(&self, queue: QueueId, seq: Seq) -> Result<Option<QueuedSize>, StoreFault> {
+        let Some(value) = self.get(Family::Queue, &keys::queued(queue, seq))? else { return Ok(None) };
+        let entry: StoredEntry = decode("queue entry", &value)?;
+        let kept = match entry.contents {
+            StoredContents::Here(_) => None,
+            StoredContents::Kept(id) => Some(id),
+        };
+        Ok(Some(QueuedSize { bytes: entry.bytes, kept }))
     }
 
     /// The entries of a queue beyond a place.
@@ -156,7 +301,7 @@ impl Store {
     ) -> Result<Slice<(Seq, QueueValue)>, StoreFault> {
         let from = keys::after(&keys::queued(queue, after));
         self.slice(Family::Queue, &from, &keys::queue_end(queue), limit, |key, value| {
-            Ok((place_of_queued(key)?.1, decode("queue entry", value)?))
+            Ok((place_of_queued(key)?.1, self.queue_value(key, value)?))
         })
     }
 
@@ -165,8 +310,10 @@ impl Store {
         match contents {
             Contents::Here(message) => Ok(*message),
             Contents::Kept(id) => {
-                let value = self.get(Family::Ordinary, &keys::ordinary(id))?;
-                decode("ordinary message", &value.ok_or(StoreFault::Corrupt { kind: "reference to a message" })?)
+                let key = keys::ordinary(id);
+                let record = self.get(Family::Ordinary, &key)?;
+                let record = record.ok_or(StoreFault::Corrupt { kind: "reference to a message" })?;
+                decode("ordinary message", &self.vault.open(id, Family::Ordinary, &key, &record)?)
             }
         }
     }
@@ -179,7 +326,7 @@ impl Store {
         let mut bytes = 0;
         self.each(Family::Queue, &from, &keys::queue_end(queue), |key, value| {
             let (_, seq) = place_of_queued(key)?;
-            let QueueValue { prev, manner, contents } = decode("queue entry", value)?;
+            let QueueValue { prev, manner, contents, .. } = self.queue_value(key, value)?;
             let message = match self.contents(contents) {
                 Ok(message) => message,
                 // Taken out of the queue between the two reads.
@@ -200,8 +347,9 @@ impl Store {
 
     /// What is retained for a topic.
     pub(crate) fn retained(&self, topic: &str) -> Result<Option<RetainedValue>, StoreFault> {
-        let value = self.get(Family::Retained, &keys::retained(topic))?;
-        value.map(|value| decode("retained message", &value)).transpose()
+        let key = keys::retained(topic);
+        let value = self.get(Family::Retained, &key)?;
+        value.map(|value| self.retained_value(&key, &value)).transpose()
     }
 
     /// What is retained for the topics that begin with `prefix` and come after `after`, in the order of the topics.
@@ -212,37 +360,30 @@ impl Store {
         limit: ReadLimit,
     ) -> Result<Slice<RetainedValue>, StoreFault> {
         let from = after.map_or_else(|| keys::retained(prefix), |topic| keys::after(&keys::retained(topic)));
-        self.slice(Family::Retained, &from, &keys::retained_end(prefix), limit, |_, value| {
-            decode("retained message", value)
+        self.slice(Family::Retained, &from, &keys::retained_end(prefix), limit, |key, value| {
+            self.retained_value(key, value)
         })
     }
 
-    /// How many topics have a retained message.
-    pub(crate) fn count_retained(&self) -> Result<u64, StoreFault> {
-        let mut count = 0;
-        self.scan(Family::Retained, &[], &[], usize::MAX, |_, _| {
-            count += 1;
-            Ok(None::<()>)
-        })?;
-        Ok(count)
+    /// The number and the length of what is retained for a topic, without opening it.
+    pub(crate) fn retained_size(&self, topic: &str) -> Result<Option<u64>, StoreFault> {
+        let value = self.get(Family::Retained, &keys::retained(topic))?;
+        value.map(|value| Ok(decode::<StoredRetained>("retained message", &value)?.bytes)).transpose()
     }
 
-    /// All queues and how far they are filled.
-    pub(crate) fn queue_extents(&self) -> Result<Vec<(QueueId, QueueExtent)>, StoreFault> {
-        let mut extents: Vec<(QueueId, QueueExtent)> = Vec::new();
-        self.each(Family::Queue, &[], &[], |key, value| {
-            let (queue, seq) = place_of_queued(key)?;
-            if extents.last().is_none_or(|(last, _)| *last != queue) {
-                extents.push((queue, QueueExtent::default()));
+    /// All queues that ever held anything.
+    pub(crate) fn queue_heads(&self) -> Result<Vec<(QueueId, QueueHead)>, StoreFault> {
+        let mut heads = Vec::new();
+        let mut from = Vec::new();
+        // A look at each head alone: what is between two of them is not read.
+        while let Some((key, value)) = self.first(Family::Queue, &from)? {
+            let (queue, seq) = place_of_queued(&key)?;
+            if seq == Seq::ZERO {
+                heads.push((queue, decode("head of a queue", &value)?));
             }
-            let Some((_, extent)) = extents.last_mut() else { return Ok(ControlFlow::Break(())) };
-            match seq {
-                Seq::ZERO => extent.owner = Some(decode("owner of a queue", value)?),
-                _ => (extent.last, extent.len) = (seq, extent.len + 1),
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(extents)
+            from = keys::queue_end(queue);
+        }
+        Ok(heads)
     }
 
     /// All sessions.
@@ -255,15 +396,17 @@ impl Store {
 
     /// The will of a session.
     pub(crate) fn will(&self, key: &SessionKey) -> Result<Option<WillValue>, StoreFault> {
-        let value = self.get(Family::Wills, &keys::session(key))?;
-        value.map(|value| decode("will", &value)).transpose()
+        let key = keys::session(key);
+        let value = self.get(Family::Wills, &key)?;
+        value.map(|value| self.will_value(&key, &value)).transpose()
     }
 
-    /// All wills.
-    pub(crate) fn wills(&self) -> Result<Vec<(SessionKey, WillValue)>, StoreFault> {
+    /// All wills: whose, of which epoch, and how long they wait.
+    pub(crate) fn wills(&self) -> Result<Vec<WaitingWill>, StoreFault> {
         self.scan(Family::Wills, &[], &[], usize::MAX, |key, value| {
             let key = keys::session_of(key).ok_or(StoreFault::Corrupt { kind: "key of a will" })?;
-            Ok(Some((key, decode("will", value)?)))
+            let StoredWill { epoch, delay_s, .. } = decode("will", value)?;
+            Ok(Some(WaitingWill { key, epoch, delay_s }))
         })
     }
 
@@ -292,6 +435,6 @@ impl Store {
     }
 }
 
-fn place_of_queued(key: &[u8]) -> Result<(QueueId, Seq), StoreFault> {
+pub(super) fn place_of_queued(key: &[u8]) -> Result<(QueueId, Seq), StoreFault> {
     keys::place_of_queued(key).ok_or(StoreFault::Corrupt { kind: "key of a queue" })
 }

@@ -98,7 +98,7 @@ async fn a_store_in_use_is_not_opened() {
     let directory = directory();
     let local = open(directory.path(), None);
     let refused = LocalBackbone::open(super::options(directory.path()), &prometheus::Registry::new());
-    assert!(matches!(refused.map(drop), Err(OpenError::Store(_))));
+    assert!(matches!(refused.map(drop), Err(OpenError::Locked)));
     soon(local.shut_down()).await;
 }
 

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use quorate_backbone::{Append, Receipt, Start};
 use quorate_domain::{Refusal, Seq, UnixMs};
 
 use super::{LASTING, append, create, directory, options, publish, read, session, soon, tx, until};
-use crate::LocalBackbone;
 use crate::store::{Batch, Disk, RealDisk, Store, StoreFault};
+use crate::{LocalBackbone, Purpose};
 
 /// How many of the next calls fail.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(super) struct Faults {
     /// Writes that fail after they took place.
     pub(super) syncs: AtomicU32,
     probes: AtomicU32,
+    /// What the disk says is free; 0: the truth.
+    free_bytes: AtomicU64,
 }
 
 struct FaultyDisk {
@@ -48,12 +50,19 @@ impl Disk for FaultyDisk {
         }
         self.disk.probe()
     }
+
+    fn free_bytes(&mut self) -> Option<u64> {
+        match self.faults.free_bytes.load(Ordering::Acquire) {
+            0 => self.disk.free_bytes(),
+            bytes => Some(bytes),
+        }
+    }
 }
 
 pub(super) fn open(path: &Path) -> (LocalBackbone, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
     let disk = FaultyDisk { disk: RealDisk::new(path), faults: faults.clone() };
-    let local = LocalBackbone::open_on(Box::new(disk), options(path), &prometheus::Registry::new());
+    let local = LocalBackbone::open_on(Box::new(disk), options(path), Purpose::Serve, &prometheus::Registry::new());
     (local.expect("it opens"), faults)
 }
 

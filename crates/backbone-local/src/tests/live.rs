@@ -20,7 +20,7 @@ async fn hear(backbone: &Backbone, mailbox: &mut Mailbox, tx: &TxId, until: usiz
             Delivery::Behind => {
                 heard.extend(read_after(backbone, tx, "carol", position).await);
             }
-            Delivery::State { .. } | Delivery::Queued(_) => panic!("no state was published"),
+            Delivery::State { .. } | Delivery::Queued(_) | Delivery::Purged(_) => panic!("no state was published"),
         }
     }
     (heard, live)

@@ -1,8 +1,12 @@
 //! Tests of the whole backbone: the suite, and what only this one has: a disk, lanes, and a process that may be killed.
 
+mod backups;
 mod durability;
 mod faults;
 mod live;
+mod quotas;
+mod sealing;
+mod space;
 mod topics;
 
 use std::future::Future;
@@ -19,7 +23,7 @@ use quorate_domain::{
 };
 use tempfile::TempDir;
 
-use crate::{Durability, Identities, LocalBackbone, LocalOptions, Movement};
+use crate::{Bounds, Durability, Identities, LocalBackbone, LocalOptions, MasterKey, Movement, Retention};
 
 /// How long a test waits for what must happen.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -59,6 +63,11 @@ fn directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 
+/// The same for all stores of a test run.
+pub(crate) fn master_key() -> MasterKey {
+    "5e".repeat(32).parse().expect("a key")
+}
+
 fn options(path: &Path) -> LocalOptions {
     LocalOptions {
         path: path.to_owned(),
@@ -66,6 +75,10 @@ fn options(path: &Path) -> LocalOptions {
         durability: Durability::Fsync,
         rules: suite::open_rules(),
         topics: suite::open_topic_rules(),
+        bounds: Bounds::default(),
+        retention: Retention::default(),
+        master_key: Some(master_key()),
+        backup_folder: Some(path.with_extension("backups")),
         movement: Movement::Lanes { count: 2 },
         queue_max: 4_096,
         batch_max: 1_024,

@@ -1,7 +1,6 @@
 //! Ordinary topics where this backbone alone can fail them: a process that is killed, a disk that fails, lanes that lose
 //! copies. What every backbone does with them is in the suite.
 
-use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -13,9 +12,7 @@ use quorate_domain::{
 
 use super::durability::copy_files;
 use super::{EVERYTHING, directory, faults, open, party, session, soon, until};
-use crate::Identities;
-use crate::store::Store;
-use crate::store::tests::count_ordinary;
+use crate::store::tests::{count_ordinary, queues_in};
 
 const SHARED: &str = "$share/workers/jobs/#";
 
@@ -183,13 +180,6 @@ fn will(topic: &str) -> Will {
         payload: Bytes::from_static(b"bob is gone"),
         delay_s: 30,
     }
-}
-
-/// The queues in a store that nobody has open: how many messages each holds.
-fn queues_in(path: &Path) -> Vec<u64> {
-    let store = Store::open(path, Identities::Certificates).expect("it opens");
-    let extents = store.queue_extents().expect("readable");
-    extents.into_iter().map(|(_, extent)| extent.len).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

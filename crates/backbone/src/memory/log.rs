@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use quorate_domain::{
-    Addressed, Closer, CreationRules, Delivery, LogMessage, LogPage, MessageProperties, Offer, PartyId, Place, Qos,
-    Refusal, Seq, Sha256, Slot, Standing, Transaction, TxId, TxTopic, Verdict, may_hear,
+    Addressed, Closer, CreationRules, Delivery, Incarnation, LogMessage, LogPage, MessageProperties, Offer, PartyId,
+    Place, Qos, Refusal, Seq, Sha256, Slot, Standing, Tombstone, Transaction, TxId, TxLimits, TxTopic, Verdict,
+    may_hear,
 };
 
 use super::presence::MemoryPresence;
@@ -17,6 +18,9 @@ use crate::{
     Append, Appended, ChangedTransactions, Completion, JournalEntry, Mailboxes, Presence, ReadLimit, Registry,
     StoreError, TransactionLog,
 };
+
+/// It lives as long as its process, once.
+const INCARNATION: Incarnation = Incarnation(*b"in-memory-broker");
 
 pub(super) struct MemoryLog {
     rules: CreationRules,
@@ -75,7 +79,7 @@ impl MemoryLog {
             return Ok(Appended { seq, repeated: false });
         };
         let slot = room.slots.get(&append.topic);
-        match room.transaction.consider(&offer, slot) {
+        match room.transaction.consider(&offer, slot, &TxLimits::default()) {
             Verdict::Accept => Ok(Appended { seq: self.accept(room, append), repeated: false }),
             Verdict::Repeated(seq) => Ok(Appended { seq, repeated: true }),
             Verdict::Refuse(refusal) => {
@@ -116,7 +120,7 @@ impl MemoryLog {
         if !room.transaction.closing_due() {
             return;
         }
-        let document = room.transaction.state_document(&|party| self.presence.is_present(party));
+        let document = room.transaction.state_document(INCARNATION, &|party| self.presence.is_present(party));
         let tx = room.transaction.charter.tx.clone();
         self.enter(
             room,
@@ -273,6 +277,15 @@ impl Registry for MemoryLog {
                 sha256: Sha256::of(&entry.message.payload),
             })
             .collect())
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        INCARNATION
+    }
+
+    async fn tombstone(&self, _tx: &TxId) -> Result<Option<Tombstone>, StoreError> {
+        // Nothing is ever purged here: it ends with its process.
+        Ok(None)
     }
 
     fn changed(&self) -> Arc<ChangedTransactions> {

@@ -7,13 +7,15 @@ mod presence;
 mod sessions;
 mod topics;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use quorate_domain::{CreationRules, Delivery, PartyId, Seq, SessionKey, TxId, UnixMs};
 
-use crate::{Backbone, Fanout, Health, Mailbox, Mailboxes, TopicRules};
+use crate::{Backbone, BackupName, Fanout, Health, Mailbox, Mailboxes, StoreError, TopicRules, Upkeep, UpkeepError};
 
 /// How far apart the numbers of two neighbouring messages of a log are.
 pub const SEQ_STEP: u64 = 7;
@@ -35,6 +37,7 @@ pub fn memory_backbone(rules: CreationRules, topics: TopicRules) -> Backbone {
         presence,
         fanout: Arc::new(MemoryFanout(mailboxes)),
         health: Arc::new(AlwaysReady),
+        upkeep: Arc::new(NothingToKeepUp),
     }
 }
 
@@ -58,6 +61,24 @@ struct AlwaysReady;
 impl Health for AlwaysReady {
     fn ready(&self) -> Result<(), String> {
         Ok(())
+    }
+}
+
+/// Nothing of it lasts: there is nothing to back up, and nothing that was restored.
+struct NothingToKeepUp;
+
+#[async_trait]
+impl Upkeep for NothingToKeepUp {
+    async fn back_up(&self, _name: &BackupName) -> Result<PathBuf, UpkeepError> {
+        Err(UpkeepError::NoBackups)
+    }
+
+    async fn confirm_restore(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn is_restore_unconfirmed(&self) -> bool {
+        false
     }
 }
 

@@ -108,7 +108,10 @@ impl MemoryTopics {
         let routed = held.router.route(&message, session.as_ref());
         let routed: Vec<Routed> =
             routed.into_iter().filter_map(|routed| held.one_who_is_there(routed, &message, message.at)).collect();
-        if places_taken(&routed).into_iter().any(|(key, places)| !self.has_room(&held, key, places)) {
+        if places_taken(&routed)
+            .into_iter()
+            .any(|(key, places)| !self.has_room(&held, key, places, message.payload.len() as u64))
+        {
             return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned()));
         }
         if retain && message.payload.is_empty() {
@@ -123,10 +126,12 @@ impl MemoryTopics {
         Ok(Appended { seq: held.last, repeated: false })
     }
 
-    /// Whether the queue of a session takes so many messages more.
-    fn has_room(&self, held: &Held, key: &SessionKey, places: u64) -> bool {
-        let len = held.queues.get(key).map_or(0, |queue| queue.entries.len() as u64);
-        len.saturating_add(places) <= self.rules.queue_messages_max
+    /// Whether the queue of a session takes so many messages more, of so many bytes each.
+    fn has_room(&self, held: &Held, key: &SessionKey, places: u64, bytes: u64) -> bool {
+        let Some(queue) = held.queues.get(key) else { return true };
+        let held_bytes: u64 = queue.entries.values().map(|entry| entry.message.payload.len() as u64).sum();
+        (queue.entries.len() as u64).saturating_add(places) <= self.rules.queue_messages_max
+            && held_bytes.saturating_add(places.saturating_mul(bytes)) <= self.rules.queue_bytes_max
     }
 
     /// Hands a message over: at QoS 1 and 2 by the queue.
@@ -183,7 +188,7 @@ impl MemoryTopics {
             let routed = routed.and_then(|routed| held.one_who_is_there(routed, &message, now()));
             let Some(routed) = routed.filter(|routed| *routed.key != *key) else { continue };
             let places = u64::from(routed.manner.qos > Qos::AtMostOnce);
-            if self.has_room(held, &routed.key, places) {
+            if self.has_room(held, &routed.key, places, message.payload.len() as u64) {
                 self.enqueue(held, &routed.key, routed.manner, message);
                 held.queues.get_mut(key).and_then(|queue| queue.entries.remove(&seq));
             }

@@ -50,7 +50,7 @@ pub async fn an_overflowing_mailbox_is_told_and_the_log_has_all(backbone: Backbo
         match soon(mailbox.recv()).await {
             Delivery::Behind => behind = true,
             Delivery::Log(_) => copies += 1,
-            Delivery::State { .. } | Delivery::Queued(_) => panic!("nothing else was published"),
+            Delivery::State { .. } | Delivery::Queued(_) | Delivery::Purged(_) => panic!("nothing else was published"),
         }
     }
     let page = read(&backbone, &tx, "bob", Seq::ZERO).await;
@@ -100,7 +100,7 @@ pub async fn a_mailbox_that_comes_later_finds_the_rest_in_the_log(backbone: Back
             }
             Delivery::Log(_) => {}
             Delivery::Behind => heard.extend(read(&backbone, &tx, "bob", position).await.messages),
-            Delivery::State { .. } | Delivery::Queued(_) => panic!("nothing else was published"),
+            Delivery::State { .. } | Delivery::Queued(_) | Delivery::Purged(_) => panic!("nothing else was published"),
         }
     }
     soon(writer).await.expect("the writer ends well");

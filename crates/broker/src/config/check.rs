@@ -13,12 +13,13 @@ use serde_spanned::Spanned;
 use super::checker::{Checker, Table};
 use super::listeners::{self, Placed};
 use super::raw::{
-    Field, RawAccessRule, RawApi, RawConfig, RawDanger, RawDrain, RawLanes, RawLog, RawSession, RawStorage, RawSys,
-    RawTls, RawTransactions,
+    Field, RawAccessRule, RawApi, RawConfig, RawDanger, RawDrain, RawLanes, RawLog, RawSession, RawSys, RawTls,
+    RawTransactions,
 };
+use super::storage;
 use super::{
-    ApiConfig, Config, DangerConfig, DrainConfig, Durability, LanesConfig, Listener, LogConfig, LogFormat, Movement,
-    Problem, SessionConfig, StorageConfig, StorePlace, SysConfig, TlsConfig, TransactionsConfig,
+    ApiConfig, Config, DangerConfig, DrainConfig, LanesConfig, Listener, LogConfig, LogFormat, Movement, Problem,
+    SessionConfig, SysConfig, TlsConfig, TransactionsConfig,
 };
 
 /// No timeout is shorter (a handshake crosses an ocean twice) or longer (nobody waits ten minutes for a packet).
@@ -26,6 +27,9 @@ pub(super) const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
 
 /// No will under `tx/` is held back, and `$SYS/` is not silent, for longer than a day.
 const DAY_S: u64 = 86_400;
+
+/// Ten years: no closed transaction is kept for longer.
+const YEARS_S: u64 = 3_650 * DAY_S;
 
 /// What is needed of `raw`, or everything that is wrong with it beside what `problems` holds already.
 pub(super) fn config(
@@ -37,7 +41,7 @@ pub(super) fn config(
     let mut checker = Checker::new(text, folder, problems);
     let listeners = listeners::listeners(&mut checker, raw.listener);
     let api = raw.api.map(|api| self::api(&mut checker, api));
-    let storage = storage(&mut checker, raw.storage);
+    let storage = storage::storage(&mut checker, raw.storage);
     let session = session(&mut checker, raw.session);
     let (rules, transactions) = transactions(&mut checker, raw.transactions);
     let access = access(&mut checker, raw.acl.rule);
@@ -113,44 +117,6 @@ fn api(checker: &mut Checker<'_>, raw: Spanned<RawApi>) -> Placed<ApiConfig> {
     Placed { value, table, name: None, kind: None, address }
 }
 
-fn storage(checker: &mut Checker<'_>, raw: Option<Spanned<RawStorage>>) -> Option<StorageConfig> {
-    let table = Table::new("storage", raw.as_ref().map(Spanned::span));
-    let raw = raw.map(Spanned::into_inner).unwrap_or_default();
-    let place = store_place(checker, &table, raw.path, raw.temporary);
-    let choices = [("fsync", Durability::Fsync), ("os", Durability::Os)];
-    let durability = checker.choice(&table, "durability", raw.durability, &choices);
-    let queue_max = checker.number(&table, "queue_max", raw.queue_max, 4_096, 1..=1_000_000);
-    let batch_max = checker.number(&table, "batch_max", raw.batch_max, 1_024, 1..=100_000);
-    Some(StorageConfig {
-        place: place?,
-        durability: durability?,
-        queue_max: to_usize(queue_max),
-        batch_max: to_usize(batch_max),
-    })
-}
-
-/// A folder that is named, or one of the broker's own; never both, so that nobody takes the one for the other.
-fn store_place(
-    checker: &mut Checker<'_>,
-    table: &Table,
-    path: Option<Field<String>>,
-    temporary: Option<Field<bool>>,
-) -> Option<StorePlace> {
-    let written = temporary.is_some();
-    let temporary = checker.optional(table, "temporary", temporary);
-    match (path, temporary) {
-        (Some(_), Some((true, span))) => {
-            let message = "not beside a path: a temporary store is made in a fresh folder, and deleted";
-            checker.problem(table.key("temporary"), Some(span), message);
-            None
-        }
-        (None, Some((true, _))) => Some(StorePlace::Temporary),
-        // What is wrong with `temporary` is told already; perhaps it was meant.
-        (None, None) if written => None,
-        (path, _) => checker.path(table, "path", path).map(StorePlace::Folder),
-    }
-}
-
 fn session(checker: &mut Checker<'_>, raw: RawSession) -> SessionConfig {
     let table = Table::new("session", None);
     let mut number = |key, field, default, range| checker.number(&table, key, field, default, range);
@@ -173,12 +139,25 @@ fn session(checker: &mut Checker<'_>, raw: RawSession) -> SessionConfig {
         subscriptions_max: to_usize(number("subscriptions_max", raw.subscriptions_max, 100, 1..=10_000)),
         topic_alias_max: to_u16(number("topic_alias_max", raw.topic_alias_max, 64, 0..=65_535)),
         queue_messages_max: to_usize(number("queue_messages_max", raw.queue_messages_max, 100_000, 1..=100_000_000)),
+        queue_bytes_max: number("queue_bytes_max", raw.queue_bytes_max, 268_435_456, 65_536..=1 << 50),
     }
 }
 
 fn transactions(checker: &mut Checker<'_>, raw: RawTransactions) -> (CreationRules, TransactionsConfig) {
     let table = Table::new("transactions", None);
-    let will_delay_s = to_u32(checker.number(&table, "will_delay_s", raw.will_delay_s, 30, 0..=DAY_S));
+    let mut number = |key, field, default, range| checker.number(&table, key, field, default, range);
+    let config = TransactionsConfig {
+        will_delay_s: to_u32(number("will_delay_s", raw.will_delay_s, 30, 0..=DAY_S)),
+        party_messages_max: number("party_messages_max", raw.party_messages_max, 1_000_000, 1..=1_000_000_000),
+        party_bytes_max: number("party_bytes_max", raw.party_bytes_max, 1 << 30, 1..=1 << 50),
+        purge_after: Duration::from_secs(number("purge_after_s", raw.purge_after_s, DAY_S, 0..=YEARS_S)),
+        retain_closed_for: Duration::from_secs(number(
+            "retain_closed_for_s",
+            raw.retain_closed_for_s,
+            30 * DAY_S,
+            0..=YEARS_S,
+        )),
+    };
     let rules = raw.rule.into_iter().enumerate().map(|(index, raw)| {
         let table = Table::new(format!("transactions.rule[{index}]"), Some(raw.span()));
         let raw = raw.into_inner();
@@ -191,7 +170,7 @@ fn transactions(checker: &mut Checker<'_>, raw: RawTransactions) -> (CreationRul
             may_invite: patterns("may_invite", raw.may_invite),
         }
     });
-    (CreationRules(rules.collect()), TransactionsConfig { will_delay_s })
+    (CreationRules(rules.collect()), config)
 }
 
 fn access(checker: &mut Checker<'_>, raw: Vec<Spanned<RawAccessRule>>) -> Vec<AccessRule> {

@@ -19,6 +19,7 @@ mod listeners;
 mod origin;
 mod problems;
 mod raw;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -147,6 +148,36 @@ pub struct StorageConfig {
     pub queue_max: usize,
     /// How many appends share one write and one sync.
     pub batch_max: usize,
+    /// How much it takes.
+    pub bounds: StorageBounds,
+    /// Where the key is under which all is sealed; `None`: nothing is.
+    pub master_key: Option<MasterKeyPlace>,
+    /// Where backups of a running broker go; `None`: it makes none.
+    pub backup_folder: Option<PathBuf>,
+}
+
+/// How much a store takes; at a bound publishers are refused with 0x97.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StorageBounds {
+    /// Messages in all logs and queues, and retained; `None`: the disk is the bound.
+    pub messages_max: Option<u64>,
+    /// Their payloads in bytes.
+    pub bytes_max: Option<u64>,
+    /// Messages that one party said in transactions that are not purged yet.
+    pub party_messages_max: u64,
+    /// Their payloads in bytes.
+    pub party_bytes_max: u64,
+    /// Bytes that stay free on the disk.
+    pub disk_free_min_bytes: u64,
+}
+
+/// Where the master key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MasterKeyPlace {
+    /// In this file, resolved against the folder of the configuration file.
+    File(PathBuf),
+    /// In this variable of the environment.
+    Environment(String),
 }
 
 /// Where the store is.
@@ -187,6 +218,8 @@ pub struct SessionConfig {
     /// Messages that wait in the queue of ordinary topics of one session. At the bound a publish that this session is
     /// to hear at QoS 1 or 2 is refused with 0x97.
     pub queue_messages_max: usize,
+    /// The same in bytes of payload.
+    pub queue_bytes_max: u64,
 }
 
 /// `[transactions]`, beside its rules.
@@ -194,6 +227,14 @@ pub struct SessionConfig {
 pub struct TransactionsConfig {
     /// The least time in seconds that a will under `tx/` waits. A start of the broker counts it anew.
     pub will_delay_s: u32,
+    /// Messages that one party may say in one transaction.
+    pub party_messages_max: u64,
+    /// Their payloads in bytes.
+    pub party_bytes_max: u64,
+    /// How long a closed transaction is kept once every party has acknowledged its final state, from its end.
+    pub purge_after: Duration,
+    /// How long it is kept in any case.
+    pub retain_closed_for: Duration,
 }
 
 /// `[sys]`.

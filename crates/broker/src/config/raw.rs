@@ -100,6 +100,14 @@ tables! {
         durability: Option<Field<String>>,
         queue_max: Option<Field<u64>>,
         batch_max: Option<Field<u64>>,
+        master_key_file: Option<Field<String>>,
+        master_key_env: Option<Field<String>>,
+        backup_folder: Option<Field<String>>,
+        messages_max: Option<Field<u64>>,
+        bytes_max: Option<Field<u64>>,
+        party_messages_max: Option<Field<u64>>,
+        party_bytes_max: Option<Field<u64>>,
+        disk_free_min_bytes: Option<Field<u64>>,
     }
     /// `[session]`.
     RawSession {
@@ -111,10 +119,15 @@ tables! {
         subscriptions_max: Option<Field<u64>>,
         topic_alias_max: Option<Field<u64>>,
         queue_messages_max: Option<Field<u64>>,
+        queue_bytes_max: Option<Field<u64>>,
     }
     /// `[transactions]`.
     RawTransactions {
         will_delay_s: Option<Field<u64>>,
+        party_messages_max: Option<Field<u64>>,
+        party_bytes_max: Option<Field<u64>>,
+        purge_after_s: Option<Field<u64>>,
+        retain_closed_for_s: Option<Field<u64>>,
         rule: Vec<Spanned<RawRule>>,
     }
     /// `[[transactions.rule]]`.

@@ -14,6 +14,7 @@ use super::{
     Config, ConfigProblems, Durability, Encryption, Framing, Identities, Listener, LogFormat, Movement, Problem,
     StorePlace, TlsConfig,
 };
+use super::{MasterKeyPlace, StorageConfig};
 
 mod access;
 mod listeners;
@@ -56,6 +57,12 @@ path = "/var/lib/quorate"
 durability = "os"
 queue_max = 11
 batch_max = 5
+master_key_env = "KEY"
+messages_max = 3
+bytes_max = 4
+party_messages_max = 5
+party_bytes_max = 6
+disk_free_min_bytes = 0
 [session]
 inflight_max = 1
 keep_alive_max_s = 0
@@ -150,7 +157,11 @@ fn every_value_of_the_shipped_file_is_the_default() {
     let shipped = parse(SHIPPED).expect("accepted");
     let least = parse(LEAST).expect("accepted");
     assert_eq!(shipped.listeners, least.listeners);
-    assert_eq!(shipped.storage, least.storage);
+    // Where the key and the backups are is nobody's to guess.
+    let nowhere = StorageConfig { master_key: None, backup_folder: None, ..shipped.storage.clone() };
+    assert_eq!(nowhere, least.storage);
+    assert_eq!(shipped.storage.master_key, Some(MasterKeyPlace::File("/etc/quorate/certs/master.key".into())));
+    assert_eq!(shipped.storage.backup_folder, Some("/etc/quorate/backups".into()));
     assert_eq!(shipped.session, least.session);
     assert_eq!(shipped.transactions, least.transactions);
     assert_eq!(shipped.sys, least.sys);
@@ -217,6 +228,10 @@ fn what_is_written_is_what_runs() {
     assert_eq!(tls(listener).versions, [TlsVersion::V1_3]);
     assert_eq!(config.storage.durability, Durability::Os);
     assert_eq!((config.storage.queue_max, config.storage.batch_max), (11, 5));
+    let bounds = config.storage.bounds;
+    assert_eq!((bounds.messages_max, bounds.bytes_max, bounds.disk_free_min_bytes), (Some(3), Some(4), 0));
+    assert_eq!((bounds.party_messages_max, bounds.party_bytes_max), (5, 6));
+    assert_eq!(config.storage.master_key, Some(MasterKeyPlace::Environment("KEY".to_owned())));
     assert_eq!((config.session.inflight_max, config.session.keep_alive_max_s), (1, 0));
     assert_eq!((config.session.topic_alias_max, config.session.queue_messages_max), (0, 9));
     assert_eq!((config.transactions.will_delay_s, config.sys.interval), (0, None));

@@ -57,6 +57,7 @@ pub(super) async fn interim_state(
     if transaction.progress.state.is_closed() || transaction.standing(party).is_none() {
         return Ok(None);
     }
-    let document = transaction.state_document(&|party: &PartyId| backbone.presence.is_present(party));
+    let document = transaction
+        .state_document(backbone.registry.incarnation(), &|party: &PartyId| backbone.presence.is_present(party));
     Ok(Some((transaction.progress.last_seq, document.to_bytes())))
 }

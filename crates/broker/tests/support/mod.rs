@@ -82,6 +82,7 @@ impl TestBroker {
         let topics = TopicRules {
             access: Arc::new(config.access.clone()),
             queue_messages_max: config.session.queue_messages_max as u64,
+            queue_bytes_max: config.session.queue_bytes_max,
         };
         let backbone = memory_backbone(config.rules.clone(), topics);
         let metrics = prometheus::Registry::new();

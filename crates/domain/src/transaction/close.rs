@@ -14,6 +14,8 @@ pub enum Closer {
     Initiator(PartyId),
     /// An operator, who may at any time.
     Admin(PartyId),
+    /// The store was restored from a backup: slots that were written after it would be open again.
+    Restored,
 }
 
 impl Transaction {
@@ -21,7 +23,7 @@ impl Transaction {
     pub fn close(&mut self, by: Closer, reason: &str) -> Result<(), Refusal> {
         let allowed = match &by {
             Closer::Initiator(party) => *party == self.charter.initiator && self.progress.state == TxState::Open,
-            Closer::Admin(_) => !self.progress.state.is_closed(),
+            Closer::Admin(_) | Closer::Restored => !self.progress.state.is_closed(),
         };
         if !allowed {
             return Err(Refusal::NotAuthorized);
@@ -35,6 +37,7 @@ impl Transaction {
         let who = match &by {
             Closer::Initiator(party) => format!("closed by its initiator {party}"),
             Closer::Admin(party) => format!("closed by the operator {party}"),
+            Closer::Restored => "restored".to_owned(),
         };
         let reason = if reason.is_empty() { who } else { format!("{who}: {reason}") };
         self.end(TxState::Aborted, Some(reason));

@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 use crate::rules::CreationRules;
 use crate::topic::Place;
 use crate::transaction::{
-    Charter, EQUIVOCATIONS_LISTED_MAX, Equivocation, Offer, Progress, Slot, Transaction, TxState, Verdict,
+    Charter, EQUIVOCATIONS_LISTED_MAX, Equivocation, Offer, Progress, Slot, Transaction, TxLimits, TxState, Verdict,
 };
 
 /// Longest join, in bytes.
@@ -54,7 +54,7 @@ impl Transaction {
 
     /// Judges a publish. `slot` is what the topic's slot holds, pending records included; `None` where it is free or
     /// the topic is no slot.
-    pub fn consider(&self, offer: &Offer<'_>, slot: Option<&Slot>) -> Verdict {
+    pub fn consider(&self, offer: &Offer<'_>, slot: Option<&Slot>, limits: &TxLimits) -> Verdict {
         let written = slot.filter(|_| offer.topic.place.is_slot());
         // The sum is taken for the slot's own author alone: nobody else makes us work before rights are checked.
         let offered = written.filter(|slot| slot.author == *offer.from).map(|_| Sha256::of(offer.payload));
@@ -69,9 +69,10 @@ impl Transaction {
             let offered = offered.unwrap_or_else(|| Sha256::of(offer.payload));
             return Verdict::Refuse(Refusal::SlotTaken { stored: slot.sha256, offered });
         }
-        match self.check_payload(offer) {
+        let checked = self.check_payload(offer).map_err(Refusal::PayloadInvalid);
+        match checked.and_then(|()| self.check_volume(offer, limits)) {
             Ok(()) => Verdict::Accept,
-            Err(reason) => Verdict::Refuse(Refusal::PayloadInvalid(reason)),
+            Err(refusal) => Verdict::Refuse(refusal),
         }
     }
 

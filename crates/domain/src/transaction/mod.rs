@@ -10,6 +10,8 @@ mod consider;
 mod progress;
 mod record;
 mod state_document;
+mod tombstone;
+mod volume;
 
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ pub use close::{Closer, REASON_BYTES_MAX};
 pub use consider::{JOIN_BYTES_MAX, MESSAGE_BYTES_MAX, RESULT_BYTES_MAX};
 pub use progress::{EQUIVOCATIONS_LISTED_MAX, Equivocation, Equivocations, Progress, TxState, TxStateError};
 pub use state_document::{EquivocationDocument, EquivocationsDocument, Quorum, StateDocument};
+pub use tombstone::Tombstone;
+pub use volume::{TxLimits, Volume};
 
 /// A closed room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

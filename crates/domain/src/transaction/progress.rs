@@ -12,7 +12,7 @@ use crate::ids::Seq;
 use crate::party::PartyId;
 use crate::time::UnixMs;
 use crate::topic::TxTopic;
-use crate::transaction::Charter;
+use crate::transaction::{Charter, Volume};
 
 /// Most equivocations that are kept one by one; of any more only the count grows, so that a party that lies without end
 /// cannot make the state document grow without end.
@@ -58,6 +58,12 @@ pub struct Progress {
     pub joined: Vec<bool>,
     /// The sum of each party's result; in the order of [`Charter::parties`].
     pub results: Vec<Option<Sha256>>,
+    /// What each party has said that counts for its quota; in the order of [`Charter::parties`].
+    pub said: Vec<Volume>,
+    /// All that is in the log.
+    pub stored: Volume,
+    /// Whether each party has acknowledged the final state; in the order of [`Charter::parties`].
+    pub heard_end: Vec<bool>,
     /// Who wrote other bytes to a written slot.
     pub equivocations: Equivocations,
     /// How often what the state document says (its `seq` and `head` apart) has changed.
@@ -146,6 +152,9 @@ impl Progress {
             last_addressed: vec![Seq::ZERO; charter.members().count()],
             joined: vec![false; charter.parties.len()],
             results: vec![None; charter.parties.len()],
+            said: vec![Volume::default(); charter.parties.len()],
+            stored: Volume::default(),
+            heard_end: vec![false; charter.parties.len()],
             equivocations: Equivocations::default(),
             changed: 0,
             closed_at: None,

@@ -9,7 +9,7 @@ use crate::ids::Seq;
 use crate::message::LogMessage;
 use crate::party::PartyId;
 use crate::topic::Place;
-use crate::transaction::{Transaction, TxState};
+use crate::transaction::{Transaction, TxState, Volume};
 
 impl Transaction {
     /// Takes in a record of the log, in `Seq` order: an accepted message, or the closing record. Gives everybody who
@@ -18,6 +18,7 @@ impl Transaction {
         debug_assert!(message.seq > self.progress.last_seq, "records come in Seq order");
         self.progress.head = next_head(&self.progress.head, message);
         self.progress.last_seq = message.seq;
+        self.count(message);
         let addressed = self.address(message);
         self.apply(message);
         addressed
@@ -27,6 +28,29 @@ impl Transaction {
     /// `tx/{tx}/state` by the broker, and its payload is the state document.
     pub fn closing_due(&self) -> bool {
         self.progress.state.is_closed() && self.progress.closed_at.is_none()
+    }
+
+    fn count(&mut self, message: &LogMessage) {
+        let volume = Volume::of_one(message.payload.len());
+        self.progress.stored = self.progress.stored.plus(volume);
+        let party = message.from.as_ref().and_then(|author| self.charter.party_index(&author.party));
+        let said = party.and_then(|index| self.progress.said.get_mut(index));
+        if let Some(said) = said.filter(|_| message.topic.place.is_counted()) {
+            *said = said.plus(volume);
+        }
+    }
+
+    /// Notes that a party has acknowledged all up to `cursor`. Whether that changed anything: it has heard the end.
+    pub fn note_heard(&mut self, party: &PartyId, cursor: Seq) -> bool {
+        let is_end = self.progress.closed_at.is_some_and(|closed_at| cursor >= closed_at);
+        let index = self.charter.party_index(party).filter(|_| is_end);
+        let heard = index.and_then(|index| self.progress.heard_end.get_mut(index));
+        heard.is_some_and(|heard| !std::mem::replace(heard, true))
+    }
+
+    /// Whether every party has acknowledged the final state.
+    pub fn everybody_heard_the_end(&self) -> bool {
+        self.progress.heard_end.iter().all(|heard| *heard)
     }
 
     fn address(&mut self, message: &LogMessage) -> Vec<(PartyId, Seq)> {

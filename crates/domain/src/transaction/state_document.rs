@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::Sha256;
 use crate::ids::{Seq, TxId};
+use crate::incarnation::Incarnation;
 use crate::party::PartyId;
 use crate::time::UnixMs;
 use crate::topic::{Place, TxTopic};
@@ -35,6 +36,8 @@ pub struct StateDocument {
     pub head: Sha256,
     /// Why it stands so, where there is more to say.
     pub reason: Option<String>,
+    /// Which life of the broker's store says so: another one since a party last looked means that a backup was restored.
+    pub incarnation: Incarnation,
 }
 
 /// Whether enough parties are there for the meeting to be valid.
@@ -74,7 +77,7 @@ pub struct EquivocationDocument {
 
 impl Transaction {
     /// How it stands, given who is present.
-    pub fn state_document(&self, is_present: &dyn Fn(&PartyId) -> bool) -> StateDocument {
+    pub fn state_document(&self, incarnation: Incarnation, is_present: &dyn Fn(&PartyId) -> bool) -> StateDocument {
         let charter = &self.charter;
         let progress = &self.progress;
         let parties = || charter.parties.iter().zip(&progress.joined);
@@ -94,6 +97,7 @@ impl Transaction {
             },
             head: progress.head,
             reason: progress.reason.clone(),
+            incarnation,
         }
     }
 

@@ -52,5 +52,5 @@ pub(crate) async fn close(
         Err(refusal) => return Err(refusal.into()),
     }
     let presence = &api.backbone.presence;
-    Ok(Json(after.state_document(&|party| presence.is_present(party))))
+    Ok(Json(after.state_document(api.backbone.registry.incarnation(), &|party| presence.is_present(party))))
 }

@@ -39,7 +39,7 @@ pub(crate) async fn show(
     let transaction = visible_transaction(&api, &caller, &tx).await?;
     let manifest = shown_manifest(&api, &transaction).await?;
     let presence = &api.backbone.presence;
-    let state = transaction.state_document(&|party| presence.is_present(party));
+    let state = transaction.state_document(api.backbone.registry.incarnation(), &|party| presence.is_present(party));
     let present = audible_presence(&api, &caller, &transaction).await?;
     let sees_slots = caller.is_admin() || transaction.charter.is_party(caller.party());
     let slots = if sees_slots {

@@ -10,6 +10,7 @@ use quorate_identity::authority::{
     Authority, Existing, FolderPlan, LEAF_DAYS_DEFAULT, Outcome, SERVER_NAMES_DEFAULT, fill_folder,
 };
 
+pub mod master_key;
 mod show;
 
 /// The name of the broker's own certificate.
@@ -26,6 +27,9 @@ A party is whoever holds a certificate: the CN of its subject is the party's nam
 knows no other. `certs init` makes an authority (CA) and certificates that it signed; the broker
 trusts the CA's file, and everybody keeps a key file of their own.
 
+`certs init` also makes master.key, under which the broker seals what it stores. Keep a copy of it
+apart from the store and its backups: without it nothing that was sealed can be read.
+
 The authority is for development: its key lies in the same folder. In use, let your own CA issue
 certificates with the party's name as the only CN and clientAuth as usage.
 
@@ -41,7 +45,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a development CA, and certificates for the broker, the operator and some parties.
+    /// Make a development CA, certificates for the broker, the operator and some parties, and a master key.
     ///
     /// A second run keeps what is there, makes what is missing, and says which is which.
     Init(InitArgs),
@@ -126,6 +130,8 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
         plan.existing = Existing::Renew;
     }
     let entries = fill_folder(&args.dir, &plan)?;
+    let master_key = master_key::keep_or_make(&args.dir)?;
+    let master_key_path = args.dir.join(master_key::FILE);
     if args.json {
         let entries: Vec<_> = entries
             .iter()
@@ -138,15 +144,17 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
                 })
             })
             .collect();
-        println!("{}", serde_json::json!({ "certificates": entries }));
+        let master_key = serde_json::json!({ "path": master_key_path, "outcome": outcome_word(master_key) });
+        println!("{}", serde_json::json!({ "certificates": entries, "master_key": master_key }));
         return Ok(());
     }
     for entry in &entries {
         let path = certificate_path(&args.dir, &entry.name);
         println!("{:<8} {}", outcome_word(entry.outcome), path.display());
     }
+    println!("{:<8} {}", outcome_word(master_key), master_key_path.display());
     if entries.iter().any(|entry| entry.outcome == Outcome::Kept) {
-        println!("What was kept is as it was; `--force` makes all but the CA anew.");
+        println!("What was kept is as it was; `--force` makes all anew but the CA and the master key.");
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::certs::master_key;
+
 /// How long the broker may take until it is ready, and until it has drained.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often readiness is asked for.
@@ -24,6 +26,14 @@ const POLL: Duration = Duration::from_millis(25);
 const PORT_ATTEMPTS: u32 = 3;
 /// How much of the log a failure shows.
 const LOG_LINES: usize = 20;
+
+/// Whether the broker seals what it stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sealing {
+    Sealed,
+    /// So that a test can look for what must not be there even so.
+    DangerOpen,
+}
 
 /// A running broker, or one that was killed and can be started again.
 pub struct Broker {
@@ -38,11 +48,11 @@ pub struct Broker {
 impl Broker {
     /// Writes `broker.toml` into `folder`, starts the broker and waits until it is ready. Its certificates are in
     /// `certs`, an absolute path.
-    pub async fn start(folder: &Path, certs: &Path) -> anyhow::Result<Self> {
+    pub async fn start(folder: &Path, certs: &Path, sealing: Sealing) -> anyhow::Result<Self> {
         for attempt in 1.. {
             let (mqtt, api) = free_ports()?;
             let config = folder.join("broker.toml");
-            fs::write(&config, configuration(certs, mqtt, api)?)
+            fs::write(&config, configuration(certs, sealing, mqtt, api)?)
                 .with_context(|| format!("cannot write {}", config.display()))?;
             let mut broker = Self {
                 child: None,
@@ -160,7 +170,7 @@ fn free_ports() -> anyhow::Result<(u16, u16)> {
     Ok((mqtt.local_addr()?.port(), api.local_addr()?.port()))
 }
 
-fn configuration(certs: &Path, mqtt: u16, api: u16) -> anyhow::Result<String> {
+fn configuration(certs: &Path, sealing: Sealing, mqtt: u16, api: u16) -> anyhow::Result<String> {
     // A JSON string is a TOML string.
     let file = |name: &str| serde_json::to_string(&certs.join(name)).context("the certificate folder is not UTF-8");
     let tls = format!(
@@ -169,6 +179,10 @@ fn configuration(certs: &Path, mqtt: u16, api: u16) -> anyhow::Result<String> {
         file("broker.key.pem")?,
         file("ca.pem")?
     );
+    let master_key = match sealing {
+        Sealing::Sealed => format!("master_key_file = {}", file(master_key::FILE)?),
+        Sealing::DangerOpen => String::new(),
+    };
     Ok(format!(
         r#"# Written by `quorate demo`.
 [[listener]]
@@ -186,6 +200,7 @@ admins = ["operator"]
 
 [storage]
 path = "store"
+{master_key}
 
 [[transactions.rule]]
 initiator = ["*"]

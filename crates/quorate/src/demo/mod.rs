@@ -53,7 +53,8 @@ pub struct DemoArgs {
     /// One JSON object a step.
     #[arg(long)]
     json: bool,
-    /// Keep the round-2 packages in the state files, for the test that looks for them in the broker's store.
+    /// Keep the round-2 packages in the state files, and do not seal the broker's store, for the test that looks for the
+    /// ones in the other.
     #[arg(long, hide = true)]
     danger_keep_round2: bool,
 }

@@ -19,7 +19,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{DemoArgs, broker, broker::Broker, ceremony::Milestone};
+use super::broker::{Broker, Sealing};
+use super::{DemoArgs, broker, ceremony::Milestone};
+
+use crate::certs::master_key;
 
 /// Who is in the demo. `mallory` has a certificate and no invitation.
 pub const PARTIES: [&str; 3] = ["alice", "bob", "carol"];
@@ -86,6 +89,7 @@ impl Stage {
         };
         let certificates = fill_folder(&args.certs, &plan)
             .with_context(|| format!("cannot make certificates in {}", args.certs.display()))?;
+        master_key::keep_or_make(&args.certs)?;
         let certs = args.certs.canonicalize().with_context(|| format!("cannot find {}", args.certs.display()))?;
         Ok(Self { folder, temporary, certs, danger_keep_round2: args.danger_keep_round2, certificates, broker: None })
     }
@@ -100,7 +104,8 @@ impl Stage {
     }
 
     pub async fn start_broker(&mut self) -> anyhow::Result<&Broker> {
-        Ok(self.broker.insert(Broker::start(&self.folder, &self.certs).await?))
+        let sealing = if self.danger_keep_round2 { Sealing::DangerOpen } else { Sealing::Sealed };
+        Ok(self.broker.insert(Broker::start(&self.folder, &self.certs, sealing).await?))
     }
 
     /// SIGKILL, then started again on the same store. Gives both process ids.

@@ -101,7 +101,7 @@ fn another_transactions_topic_is_refused() {
     let topic = "tx/another-transaction/msg/alice/x".parse().expect("a valid topic");
     let payload = Bytes::from_static(b"x");
     let offer = Offer { topic: &topic, from: &party("alice"), payload: &payload, now: NOW };
-    assert_eq!(room.transaction.consider(&offer, None), REFUSED);
+    assert_eq!(room.transaction.consider(&offer, None, &room.limits), REFUSED);
 }
 
 #[test]
@@ -221,4 +221,38 @@ fn a_join_must_name_this_manifest_and_nothing_unknown() {
     assert_eq!(room.join("bob"), Verdict::Accept, "the slot stayed free");
     let bare = json!({ "manifest_sha256": sum }).to_string();
     assert_eq!(room.publish("carol", "join/carol", bare.as_bytes()), Verdict::Accept, "data is optional");
+}
+
+#[test]
+fn what_a_party_says_is_bounded_but_for_what_ends_it_and_what_joins_it() {
+    let mut room = Room::open(json!({}));
+    room.limits = TxLimits { messages_per_party_max: 2, bytes_per_party_max: 10 };
+    assert_eq!(room.publish("bob", "msg/bob/x", b"12345678"), Verdict::Accept);
+    let refused = |verdict| matches!(verdict, Verdict::Refuse(Refusal::QuotaExceeded(_)));
+    assert!(refused(room.publish("bob", "broadcast/1/bob", b"123")), "11 bytes");
+    assert_eq!(room.publish("bob", "broadcast/1/bob", b"12"), Verdict::Accept);
+    assert!(refused(room.publish("bob", "msg/bob/x", b"")), "a third message");
+    assert_eq!(room.publish("bob", "broadcast/1/bob", b"12"), Verdict::Repeated(Seq(21)), "it is there already");
+    assert_eq!(room.publish("alice", "msg/alice/x", b"1234567890"), Verdict::Accept, "each has its own");
+    for name in ["alice", "bob", "carol"] {
+        assert_eq!(room.join(name), Verdict::Accept, "{name}");
+    }
+    assert_eq!(room.publish("bob", "result/bob", b"a long result"), Verdict::Accept);
+    assert_eq!(room.publish("bob", "abort/bob", b"a long reason"), Verdict::Accept);
+}
+
+#[test]
+fn the_end_is_heard_when_every_party_has_acknowledged_it() {
+    let mut room = Room::open(json!({ "initiator": "dave" }));
+    room.publish("bob", "abort/bob", b"x");
+    let closed_at = room.transaction.progress.closed_at.expect("closed");
+    let transaction = &mut room.transaction;
+    assert!(!transaction.note_heard(&party("alice"), Seq(closed_at.0 - 1)), "not the last");
+    for name in ["alice", "bob", "carol"] {
+        assert!(!transaction.everybody_heard_the_end());
+        assert!(transaction.note_heard(&party(name), closed_at), "{name}");
+        assert!(!transaction.note_heard(&party(name), closed_at), "{name}, again");
+    }
+    assert!(!transaction.note_heard(&party("dave"), closed_at), "the initiator is no party");
+    assert!(transaction.everybody_heard_the_end());
 }

@@ -17,6 +17,7 @@ pub struct Room {
     pub transaction: Transaction,
     pub slots: HashMap<TxTopic, Slot>,
     pub log: Vec<LogMessage>,
+    pub limits: TxLimits,
     next_seq: u64,
 }
 
@@ -29,7 +30,8 @@ impl Room {
         }
         let initiator = manifest["initiator"].as_str().expect("a string").to_owned();
         let (transaction, payload) = created(manifest);
-        let mut room = Room { transaction, slots: HashMap::new(), log: Vec::new(), next_seq: 7 };
+        let mut room =
+            Room { transaction, slots: HashMap::new(), log: Vec::new(), limits: TxLimits::default(), next_seq: 7 };
         room.append(topic("manifest"), Some(&party(&initiator)), payload);
         room
     }
@@ -43,7 +45,7 @@ impl Room {
         let topic = topic(place);
         let payload = Bytes::copy_from_slice(payload);
         let offer = Offer { topic: &topic, from: &party(from), payload: &payload, now: NOW };
-        self.transaction.consider(&offer, self.slots.get(&topic))
+        self.transaction.consider(&offer, self.slots.get(&topic), &self.limits)
     }
 
     /// What a backbone does with a publish.
@@ -53,7 +55,7 @@ impl Room {
         let from = party(from);
         let offer = Offer { topic: &topic, from: &from, payload: &payload, now: NOW };
         let slot = self.slots.get(&topic);
-        let verdict = self.transaction.consider(&offer, slot);
+        let verdict = self.transaction.consider(&offer, slot, &self.limits);
         match (&verdict, slot) {
             (Verdict::Refuse(Refusal::SlotTaken { .. }), Some(slot)) => {
                 self.transaction.note_equivocation(&offer, slot)
@@ -81,7 +83,7 @@ impl Room {
 
     /// With everybody present.
     pub fn document(&self) -> StateDocument {
-        self.transaction.state_document(&|_| true)
+        self.transaction.state_document(Incarnation([7; 16]), &|_| true)
     }
 
     pub fn state(&self) -> TxState {

@@ -149,7 +149,7 @@ fn each_member_is_addressed_with_what_it_heard_before() {
 #[test]
 fn a_quorum_has_joined_and_is_present() {
     let quorate = |room: &Room, present: &[&str]| {
-        room.transaction.state_document(&|party| present.contains(&party.as_str())).quorum.quorate
+        room.transaction.state_document(Incarnation([7; 16]), &|party| present.contains(&party.as_str())).quorum.quorate
     };
     let mut room = Room::open(json!({}));
     room.join("alice");
@@ -181,6 +181,7 @@ fn the_state_document_is_the_json_of_the_contract() {
             "stored": Sha256::of(b"x").to_string(), "offered": Sha256::of(b"y").to_string(),
         }] },
         "head": transaction.progress.head.to_string(), "reason": null,
+            "incarnation": "07".repeat(16),
     });
     assert_eq!(document, expected);
 }
