@@ -6,6 +6,7 @@
 //! put together.
 
 mod channels;
+mod check;
 mod clock;
 mod committer;
 mod health;
@@ -49,8 +50,12 @@ use sweeper::Sweeper;
 use topics::{Counters, LocalTopics};
 use upkeep::LocalUpkeep;
 
+pub use check::check;
 pub use restore::{BackupError, Restored, backup, restore};
-pub use store::{MasterKey, MasterKeyError};
+pub use store::{CheckReport, Finding, MasterKey, MasterKeyError};
+
+/// Hears what long work is doing, how much of it is done, and of how much (0: nobody knows).
+pub type Progress<'a> = &'a mut (dyn FnMut(&str, u64, u64) + Send);
 
 /// How often the committer looks for what has its time, and at the room on the disk.
 const TICK: Duration = Duration::from_secs(1);
@@ -171,6 +176,12 @@ pub struct LocalOptions {
     pub danger_drop_every: Option<NonZeroU32>,
 }
 
+impl LocalOptions {
+    fn of_store(&self) -> StoreOptions {
+        StoreOptions { identities: self.identities, master_key: self.master_key.clone() }
+    }
+}
+
 /// A backbone could not be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -284,8 +295,7 @@ impl LocalBackbone {
         tokio::runtime::Handle::try_current().map_err(|_| OpenError::NoRuntime)?;
         std::fs::create_dir_all(&options.path).map_err(OpenError::Directory)?;
         let metrics = Metrics::register(metrics)?;
-        let store_options = StoreOptions { identities: options.identities, master_key: options.master_key.clone() };
-        let shared = Arc::new(SharedStore::open(&options.path, store_options)?);
+        let shared = Arc::new(SharedStore::open(&options.path, options.of_store())?);
         let opening = |error: StoreFault| OpenError::Store(error.to_string());
         let (incarnation, restore, usages) = {
             let store = shared.store().map_err(opening)?;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use quorate_domain::{Closer, TxId};
 use thiserror::Error;
 
-use crate::store::{Batch, Restore, Store, StoreFault, StoreOptions};
-use crate::{LocalBackbone, LocalOptions, OpenError, Purpose, RealDisk};
+use crate::store::{Batch, Restore, Store, StoreFault};
+use crate::{LocalBackbone, LocalOptions, OpenError, Progress, Purpose, RealDisk};
 
 /// Transactions that are looked at between two words of progress.
 const PAGE: usize = 1_000;
@@ -74,7 +74,7 @@ pub fn backup(options: &LocalOptions, to: &Path) -> Result<(), BackupError> {
     if !options.path.join("CURRENT").exists() {
         return Err(OpenError::Missing.into());
     }
-    let store = Store::open(&options.path, &store_options(options))?;
+    let store = Store::open(&options.path, &options.of_store())?;
     Ok(checkpoint(&store, to)?)
 }
 
@@ -89,18 +89,14 @@ pub(crate) fn checkpoint(store: &Store, to: &Path) -> Result<(), BackupError> {
 }
 
 /// Puts the backup `from` into the place of the store at `options.path`, which must not exist, or be what an earlier call
-/// left unfinished. `progress` hears what is being done, how much of it is done, and of how much. Within a Tokio runtime.
+/// left unfinished. Within a Tokio runtime.
 ///
 /// # Errors
 /// The backup does not open, the store cannot be written, or a transaction cannot be aborted. The call can be repeated.
-pub async fn restore(
-    from: &Path,
-    options: LocalOptions,
-    progress: &mut (dyn FnMut(&str, u64, u64) + Send),
-) -> Result<Restored, BackupError> {
+pub async fn restore(from: &Path, options: LocalOptions, progress: Progress<'_>) -> Result<Restored, BackupError> {
     let at = options.path.clone();
     if at.join("CURRENT").exists() {
-        let store = Store::open_to_look(&at, &store_options(&options))?;
+        let store = Store::open_to_look(&at, &options.of_store())?;
         if store.restore()? != Some(Restore::Begun) {
             return Err(BackupError::Occupied(at));
         }
@@ -113,7 +109,7 @@ pub async fn restore(
     let outcome = abort_open(&local, progress).await;
     local.shut_down().await;
     let restored = outcome?;
-    let store = Store::open(&at, &store_options(&options))?;
+    let store = Store::open(&at, &options.of_store())?;
     let mut batch = Batch::default();
     batch.put_restore(Some(Restore::Unconfirmed));
     store.write(&batch, true)?;
@@ -122,13 +118,8 @@ pub async fn restore(
 
 /// The files first come to stand beside their place, and are marked there: no broker opens a store that is copied by half
 /// or not marked.
-fn copy(
-    from: &Path,
-    to: &Path,
-    options: &LocalOptions,
-    progress: &mut (dyn FnMut(&str, u64, u64) + Send),
-) -> Result<(), BackupError> {
-    drop(Store::open_to_look(from, &store_options(options))?);
+fn copy(from: &Path, to: &Path, options: &LocalOptions, progress: Progress<'_>) -> Result<(), BackupError> {
+    drop(Store::open_to_look(from, &options.of_store())?);
     let beside = to.with_extension(COPYING);
     if beside.exists() {
         fs::remove_dir_all(&beside).map_err(|source| file(&beside, source))?;
@@ -147,14 +138,11 @@ fn copy(
             fs::copy(&path, beside.join(entry.file_name())).map_err(|source| file(&path, source))?;
         }
     }
-    Store::open(&beside, &store_options(options))?.begin_restore()?;
+    Store::open(&beside, &options.of_store())?.begin_restore()?;
     fs::rename(&beside, to).map_err(|source| file(to, source))
 }
 
-async fn abort_open(
-    local: &LocalBackbone,
-    progress: &mut (dyn FnMut(&str, u64, u64) + Send),
-) -> Result<Restored, BackupError> {
+async fn abort_open(local: &LocalBackbone, progress: Progress<'_>) -> Result<Restored, BackupError> {
     let backbone = local.backbone();
     let incarnation = backbone.registry.incarnation();
     let mut restored = Restored { incarnation, transactions: 0, aborted: 0 };
@@ -177,10 +165,6 @@ async fn abort_open(
             None => return Ok(restored),
         }
     }
-}
-
-fn store_options(options: &LocalOptions) -> StoreOptions {
-    StoreOptions { identities: options.identities, master_key: options.master_key.clone() }
 }
 
 fn file(path: &Path, source: std::io::Error) -> BackupError {

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod backbone;
 mod certs;
+mod check;
 mod connect;
 mod demo;
 mod party;
@@ -47,6 +48,8 @@ enum Command {
     Party(party::Args),
     /// Back the store up, and put a backup in its place.
     Store(store::Args),
+    /// Look whether a configuration or a store is as it should be.
+    Check(check::Args),
     /// Publish one message.
     Pub(publish::Args),
     /// Subscribe and print what arrives.
@@ -63,6 +66,7 @@ async fn main() -> ExitCode {
         Command::Tx(args) => tx::run(args).await,
         Command::Party(args) => party::run(args).await,
         Command::Store(args) => store::run(args).await,
+        Command::Check(args) => check::run(args).await,
         Command::Pub(args) => publish::run(args).await,
         Command::Sub(args) => subscribe::run(args).await,
         Command::Demo(args) => demo::run(args).await,

@@ -102,6 +102,11 @@ pub(crate) fn transaction_of_charter(mut key: &[u8]) -> Option<TxId> {
     TxId::new(&tx).ok()
 }
 
+/// The transaction that a key begins with.
+pub(crate) fn transaction_of(mut key: &[u8]) -> Option<TxId> {
+    TxId::new(&take_text(&mut key)?).ok()
+}
+
 /// `log`.
 pub(crate) fn log(tx: &TxId, seq: Seq) -> Vec<u8> {
     let mut key = transaction(tx);
@@ -133,7 +138,7 @@ pub(crate) fn party(party: &PartyId) -> Vec<u8> {
     text_key(party.as_str())
 }
 
-/// The party of a key of `presence`.
+/// The party that a key begins with.
 pub(crate) fn party_of(mut key: &[u8]) -> Option<PartyId> {
     PartyId::new(&take_text(&mut key)?).ok()
 }
@@ -172,6 +177,12 @@ pub(crate) fn packet(of: &SessionKey, packet_id: u16) -> Vec<u8> {
     key
 }
 
+/// The session that a key of `cursors`, `receipts` or `inflight` begins with.
+pub(crate) fn session_before(mut key: &[u8]) -> Option<SessionKey> {
+    let party = PartyId::new(&take_text(&mut key)?).ok()?;
+    Some(SessionKey { party, client_id: take_text(&mut key)? })
+}
+
 /// The packet identifier of a key of `receipts` or `inflight`.
 pub(crate) fn packet_id_of(mut key: &[u8]) -> Option<u16> {
     take_text(&mut key)?;
@@ -200,6 +211,24 @@ fn numbered(id: u64, what: u8) -> Vec<u8> {
     let mut key = id.to_be_bytes().to_vec();
     key.push(what);
     key
+}
+
+/// What is under the number of an ordinary message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbered {
+    Message,
+    References,
+}
+
+/// The number of a key of `ordinary`, and what is under it.
+pub(crate) fn number_of(key: &[u8]) -> Option<(u64, Numbered)> {
+    let (id, what) = key.split_first_chunk()?;
+    let what = match what {
+        [MESSAGE] => Numbered::Message,
+        [REFERENCES] => Numbered::References,
+        _ => return None,
+    };
+    Some((u64::from_be_bytes(*id), what))
 }
 
 /// `queue`.

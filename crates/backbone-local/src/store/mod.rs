@@ -2,6 +2,7 @@
 //! whether, is the committer's to say, and it alone writes.
 
 mod batch;
+mod check;
 mod disk;
 mod due;
 mod families;
@@ -31,6 +32,7 @@ use rocksdb::{
 use thiserror::Error;
 
 pub(crate) use batch::Batch;
+pub use check::{CheckReport, Finding};
 pub(crate) use disk::{Disk, RealDisk};
 pub(crate) use due::Due;
 use families::Family;
@@ -306,6 +308,41 @@ impl Store {
     /// Puts all that is in the store now into a folder that does not exist yet.
     pub(crate) fn checkpoint(&self, to: &Path) -> Result<(), StoreFault> {
         Ok(Checkpoint::new(&self.db)?.create_checkpoint(to)?)
+    }
+
+    /// Shows every record of a family, each block read from the disk and compared with its checksum.
+    fn each_checked(&self, family: Family, look: impl FnMut(&[u8], &[u8])) -> Result<(), StoreFault> {
+        self.each_between_checked(family, &[], look)
+    }
+
+    /// The same of one log.
+    fn each_of_log_checked(&self, tx: &TxId, mut look: impl FnMut(Seq, &[u8])) -> Result<(), StoreFault> {
+        let mut unknown = Ok(());
+        self.each_between_checked(Family::Log, &keys::transaction(tx), |key, value| match keys::seq_of_log(key) {
+            Some(seq) => look(seq, value),
+            None => unknown = Err(StoreFault::Corrupt { kind: "key of a log" }),
+        })?;
+        unknown
+    }
+
+    fn each_between_checked(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        mut look: impl FnMut(&[u8], &[u8]),
+    ) -> Result<(), StoreFault> {
+        let mut options = ReadOptions::default();
+        options.set_verify_checksums(true);
+        options.fill_cache(false);
+        if !prefix.is_empty() {
+            options.set_iterate_upper_bound(keys::end_of(prefix));
+        }
+        let mode = IteratorMode::From(prefix, Direction::Forward);
+        for record in self.db.iterator_cf_opt(self.family(family), options, mode) {
+            let (key, value) = record?;
+            look(&key, &value);
+        }
+        Ok(())
     }
 
     /// The first record from `from` on.

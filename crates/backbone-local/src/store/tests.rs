@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use quorate_domain::UnixMs;
+use quorate_domain::{Place, Seq, SessionKey, TxId, UnixMs, Volume};
 use rocksdb::{DB, Options};
 
 use super::families::Family;
 use super::opening::{IDENTITIES_KEY, SCHEMA_KEY, SCHEMA_VERSION};
-use super::{Batch, SharedStore, Store, StoreOptions};
+use super::{Batch, SharedStore, Store, StoreOptions, keys};
 use crate::{Identities, LocalBackbone, OpenError};
 
 /// How many records stand for messages that several queues hold, in a store that nobody has open.
@@ -60,6 +60,73 @@ pub(crate) fn wrapped_keys(local: &LocalBackbone) -> Vec<Vec<u8>> {
         Ok((key != super::keys::ORDINARY_KEY).then(|| value.to_vec()))
     });
     keys.expect("readable")
+}
+
+/// What a disk, or somebody at it, may do to a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damage {
+    ChangedPayload,
+    LostRecord,
+    LostEnd,
+    OtherHead,
+    LostSlot,
+    OtherSlot,
+    StrayCursor,
+    CursorBeyond,
+    LostMessage,
+    LostEntry,
+    LostKey,
+    LostCharter,
+    Unreadable,
+    WrongSum,
+}
+
+/// Does it to a store that nobody has open.
+pub(crate) fn do_damage(path: &Path, damage: Damage, tx: &TxId, session: &SessionKey) {
+    let store = Store::open(path, &sealed()).expect("it opens");
+    let mut batch = Batch::default();
+    let get = |family: Family, key: &[u8]| store.get(family, key).expect("readable").expect("there");
+    let slot: Place = "p2p/3/bob/carol".parse().expect("a place");
+    match damage {
+        Damage::ChangedPayload => {
+            let mut record = get(Family::Log, &keys::log(tx, Seq(5)));
+            *record.last_mut().expect("a tag") ^= 1;
+            batch.put(Family::Log, keys::log(tx, Seq(5)), record);
+        }
+        Damage::LostRecord => batch.delete(Family::Log, keys::log(tx, Seq(5))),
+        Damage::LostEnd => {
+            let head = store.transaction(tx).expect("readable").expect("there").0.progress.last_seq;
+            batch.delete(Family::Log, keys::log(tx, head));
+        }
+        Damage::OtherHead => {
+            let mut resident = store.resident(tx).expect("readable").expect("there");
+            resident.transaction.progress.head.0[0] ^= 1;
+            batch.put_progress(&resident);
+        }
+        Damage::LostSlot => batch.delete(Family::Slots, keys::slot(tx, &slot)),
+        Damage::OtherSlot => {
+            let mut other = store.slot(tx, &slot).expect("readable").expect("written");
+            other.sha256.0[0] ^= 1;
+            batch.put_slot(tx, &slot, &other);
+        }
+        Damage::StrayCursor => {
+            batch.put_cursor(session, &"some-other-transaction".parse().expect("an id"), Some(Seq(1)))
+        }
+        Damage::CursorBeyond => batch.put_cursor(session, tx, Some(Seq(1_000))),
+        Damage::LostMessage => {
+            let (key, _) = store.first(Family::Ordinary, &[]).expect("readable").expect("there");
+            batch.delete(Family::Ordinary, key.to_vec());
+        }
+        Damage::LostEntry => {
+            let (queue, head) = store.queue_heads().expect("readable").remove(0);
+            batch.delete_queued(queue, head.last);
+        }
+        Damage::LostKey => batch.delete(Family::Keys, keys::transaction(tx)),
+        Damage::LostCharter => batch.delete(Family::Transactions, keys::charter(tx)),
+        Damage::Unreadable => batch.put(Family::Sessions, keys::session(session), vec![0xff]),
+        Damage::WrongSum => batch.put_log_usage(Volume { messages: 1, bytes: 1 }),
+    }
+    store.write(&batch, true).expect("written");
 }
 
 /// As the tests of the whole backbone open their stores.

@@ -313,9 +313,13 @@ impl Store {
                 let key = keys::ordinary(id);
                 let record = self.get(Family::Ordinary, &key)?;
                 let record = record.ok_or(StoreFault::Corrupt { kind: "reference to a message" })?;
-                decode("ordinary message", &self.vault.open(id, Family::Ordinary, &key, &record)?)
+                self.ordinary_value(id, &key, &record)
             }
         }
+    }
+
+    pub(super) fn ordinary_value(&self, id: u64, key: &[u8], record: &[u8]) -> Result<OrdinaryMessage, StoreFault> {
+        decode("ordinary message", &self.vault.open(id, Family::Ordinary, key, record)?)
     }
 
     /// What waits for a session beyond a place.

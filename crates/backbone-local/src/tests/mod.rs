@@ -1,6 +1,7 @@
 //! Tests of the whole backbone: the suite, and what only this one has: a disk, lanes, and a process that may be killed.
 
 mod backups;
+mod checks;
 mod durability;
 mod faults;
 mod live;

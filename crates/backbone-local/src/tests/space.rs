@@ -130,20 +130,8 @@ async fn messages_and_sessions_that_are_over_go_without_anybody_asking() {
     let directory = directory();
     let local = open(directory.path(), Duration::from_secs(3_600), Duration::from_secs(3_600));
     let backbone = local.backbone();
-    let subscribe = async |name: &str, expiry: SessionExpiry| {
-        let key = session(name);
-        let agreement = Agreement { expiry, will: None };
-        let owner = soon(backbone.sessions.take_over(&key, Start::Clean, &agreement, UnixMs(1))).await.expect("taken");
-        let record = SessionRecord {
-            expiry,
-            disconnected_at: Some(crate::clock::now()),
-            subscriptions: vec![subscription("news")],
-            ..SessionRecord::default()
-        };
-        soon(backbone.sessions.save(&key, owner.epoch, &record, &[])).await.expect("saved");
-    };
-    subscribe("bob", SessionExpiry::Never).await;
-    subscribe("carol", SessionExpiry::After(1)).await;
+    leave_subscribed(&backbone, "bob", "news", SessionExpiry::Never).await;
+    leave_subscribed(&backbone, "carol", "news", SessionExpiry::After(1)).await;
     for (payload, expiry_interval_s) in [("stays", None), ("goes", Some(1))] {
         say(&backbone, payload, expiry_interval_s).await;
     }
@@ -159,6 +147,24 @@ async fn messages_and_sessions_that_are_over_go_without_anybody_asking() {
     assert_eq!(count_all(directory.path(), "ordinary"), 2, "what bob still is to hear was for two");
 }
 
+/// A session that subscribes, and leaves.
+pub(super) async fn subscribe(backbone: &Backbone, name: &str, filter: &str) {
+    leave_subscribed(backbone, name, filter, SessionExpiry::Never).await;
+}
+
+async fn leave_subscribed(backbone: &Backbone, name: &str, filter: &str, expiry: SessionExpiry) {
+    let key = session(name);
+    let agreement = Agreement { expiry, will: None };
+    let owner = soon(backbone.sessions.take_over(&key, Start::Clean, &agreement, UnixMs(1))).await.expect("taken");
+    let record = SessionRecord {
+        expiry,
+        disconnected_at: Some(crate::clock::now()),
+        subscriptions: vec![subscription(filter)],
+        ..SessionRecord::default()
+    };
+    soon(backbone.sessions.save(&key, owner.epoch, &record, &[])).await.expect("saved");
+}
+
 fn subscription(filter: &str) -> SubscriptionRecord {
     SubscriptionRecord {
         filter: filter.to_owned(),
@@ -172,7 +178,7 @@ fn subscription(filter: &str) -> SubscriptionRecord {
     }
 }
 
-async fn say(backbone: &Backbone, payload: &str, expiry_interval_s: Option<u32>) {
+pub(super) async fn say(backbone: &Backbone, payload: &str, expiry_interval_s: Option<u32>) {
     let publication = Publication {
         topic: "news".to_owned(),
         author: Some(Author { party: party("alice"), certificate: Sha256::of(b"alice") }),
