@@ -123,13 +123,6 @@ impl Router {
         self.sessions.insert(number, Session { key, subscriber, records: records.to_vec(), subscriptions });
     }
 
-    /// Whether a session is connected may have changed.
-    pub fn set_present(&mut self, key: &SessionKey, present: bool) {
-        if let Some(session) = self.numbers.get(key).and_then(|number| self.sessions.get_mut(number)) {
-            session.subscriber.present = present;
-        }
-    }
-
     /// Takes a session out.
     pub fn remove(&mut self, key: &SessionKey) {
         self.clear(key);
@@ -138,12 +131,6 @@ impl Router {
     /// What is known of a session.
     pub fn subscriber(&self, key: &SessionKey) -> Option<Subscriber> {
         self.session(key).map(|session| session.subscriber)
-    }
-
-    /// Whether a session is a member of any shared subscription.
-    pub fn shares(&self, key: &SessionKey) -> bool {
-        let is_shared = |subscription: &Subscription| matches!(subscription.target, Target::Shared(_));
-        self.session(key).is_some_and(|session| session.subscriptions.iter().any(is_shared))
     }
 
     /// Whether a session subscribes to this filter for itself.

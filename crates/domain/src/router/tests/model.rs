@@ -167,7 +167,8 @@ impl Model {
 #[derive(Debug, Clone)]
 enum Step {
     Put(SessionKey, Subscriber, Vec<SubscriptionRecord>),
-    SetPresent(SessionKey, bool),
+    /// Put again with the records that it has.
+    ComeOrGo(SessionKey, Subscriber),
     Remove(SessionKey),
     Route(OrdinaryMessage, Option<SessionKey>),
     RouteAgain(Share, OrdinaryMessage, SessionKey),
@@ -176,6 +177,10 @@ enum Step {
 
 fn any_key() -> impl Strategy<Value = SessionKey> {
     prop::sample::select(&NAMES[..]).prop_map(key)
+}
+
+fn any_subscriber() -> impl Strategy<Value = Subscriber> {
+    (any::<bool>(), any::<bool>()).prop_map(|(durable, present)| Subscriber { durable, present })
 }
 
 fn any_records() -> impl Strategy<Value = Vec<SubscriptionRecord>> {
@@ -204,11 +209,10 @@ fn any_message() -> impl Strategy<Value = OrdinaryMessage> {
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let subscriber = (any::<bool>(), any::<bool>()).prop_map(|(durable, present)| Subscriber { durable, present });
     let shares: Vec<Share> = SHARED_FILTERS.iter().filter_map(|filter| share_of(filter)).collect();
     prop_oneof![
-        3 => (any_key(), subscriber, any_records()).prop_map(|(key, it, records)| Step::Put(key, it, records)),
-        1 => (any_key(), any::<bool>()).prop_map(|(key, present)| Step::SetPresent(key, present)),
+        3 => (any_key(), any_subscriber(), any_records()).prop_map(|(key, it, records)| Step::Put(key, it, records)),
+        1 => (any_key(), any_subscriber()).prop_map(|(key, it)| Step::ComeOrGo(key, it)),
         1 => any_key().prop_map(Step::Remove),
         6 => (any_message(), prop::option::of(any_key())).prop_map(|(message, key)| Step::Route(message, key)),
         2 => (prop::sample::select(shares), any_message(), any_key())
@@ -233,10 +237,10 @@ proptest! {
                     router.put(&key, subscriber, &records);
                     model.put(&key, subscriber, &records);
                 }
-                Step::SetPresent(key, present) => {
-                    router.set_present(&key, present);
+                Step::ComeOrGo(key, subscriber) => {
                     if let Some(known) = model.find(&key) {
-                        known.subscriber.present = present;
+                        known.subscriber = subscriber;
+                        router.put(&key, subscriber, &known.records);
                     }
                 }
                 Step::Remove(key) => {
