@@ -306,6 +306,12 @@ impl Session {
             && self.publishing.has_room(&self.limits, self.version)
     }
 
+    /// The socket is not read for now, although the session wants packets: its keep-alive clock stands still. To be said
+    /// before each wait in which this is so.
+    pub fn hold_keep_alive(&mut self) {
+        self.keep_alive.stand_still();
+    }
+
     /// The next thing to do.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         if !self.wants_packets() {
