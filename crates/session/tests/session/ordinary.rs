@@ -139,6 +139,24 @@ fn a_filter_that_no_rule_allows_is_refused_with_a_reason() {
 }
 
 #[test]
+fn a_topic_and_a_filter_with_too_many_levels_are_refused_as_malformed() {
+    let (most, too_many) = ("a/".repeat(TOPIC_LEVELS_MAX - 1), "a/".repeat(TOPIC_LEVELS_MAX));
+    let cases = [
+        (most, ReasonCode::Success, ReasonCode::GrantedQoS1),
+        (too_many, ReasonCode::TopicNameInvalid, ReasonCode::TopicFilterInvalid),
+    ];
+    for (text, published, subscribed) in cases {
+        let mut alice = durable();
+        alice.packet(publish(&text, QoS::AtLeastOnce, 3, "x"));
+        alice.settle(&Logs::default());
+        assert_eq!(alice.last_reason(), Some(published));
+        alice.subscribe(&text, RetainHandling::SendAtSubscribe, 1);
+        alice.answer_all(&Logs::default());
+        assert_eq!(suback_codes(&alice), [subscribed]);
+    }
+}
+
+#[test]
 fn an_unsubscribe_is_saved_before_it_is_answered_also_of_a_session_that_ends() {
     let mut alice = transient();
     alice.subscribe("a/#", RetainHandling::SendAtSubscribe, 1);
