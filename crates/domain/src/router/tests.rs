@@ -245,6 +245,16 @@ fn the_turn_goes_on_when_a_member_leaves_or_comes() {
 }
 
 #[test]
+fn a_member_that_changes_something_else_keeps_its_turn() {
+    let mut router = router(&[("alice", PRESENT, &[to(SHARED), to("a")]), ("bob", PRESENT, &[to(SHARED)])]);
+    router.remove(&key("bob"));
+    assert_eq!(turns(&mut router, 1), ["alice"]);
+    router.put(&key("alice"), PRESENT, &[SubscriptionRecord { qos: 1, ..to(SHARED) }, to("b")]);
+    router.put(&key("bob"), PRESENT, &[to(SHARED)]);
+    assert_eq!(turns(&mut router, 3), ["bob", "alice", "bob"], "alice had the last one");
+}
+
+#[test]
 fn a_message_is_not_routed_again_to_the_member_that_left() {
     let shared: &[_] = &[SubscriptionRecord { qos: 1, identifier: Some(4), ..to(SHARED) }];
     let mut router = router(&[("alice", PRESENT, shared), ("bob", PRESENT, shared)]);
