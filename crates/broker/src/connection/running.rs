@@ -330,15 +330,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Answer::Saved(Err(SaveError::Superseded))
             | Answer::Held(Err(SaveError::Superseded))
             | Answer::Released(Err(SaveError::Superseded))
-            | Answer::CursorsNotStored(SaveError::Superseded)
+            | Answer::CursorsNotStored(SaveError::Superseded, _)
             | Answer::WillNotDiscarded(SaveError::Superseded)
             | Answer::NotStored(SaveError::Superseded) => self.session.handle_take_over(),
             Answer::Saved(result) => self.session.handle_saved(result.map_err(not_kept)),
             Answer::Held(result) => self.session.handle_held(result.map_err(not_kept)),
             Answer::Released(result) => self.session.handle_released(result.map_err(not_kept)),
-            Answer::CursorsNotStored(error) => {
+            Answer::CursorsNotStored(error, moves) => {
                 log_not_stored(&error);
-                self.session.handle_cursors_lost();
+                self.session.handle_cursors_lost(moves);
             }
             Answer::WillNotDiscarded(error) => log_not_discarded(&error),
             Answer::NotStored(error) => log_not_stored(&error),

@@ -28,12 +28,6 @@ fn resume(endpoint: &mut Endpoint) {
     endpoint.settle(&Logs::default());
 }
 
-/// Until the next cursors go out, and beyond.
-fn pass_time(endpoint: &mut Endpoint) {
-    endpoint.now += Duration::from_millis(200);
-    endpoint.input(|session, now| session.handle_deadline(now));
-}
-
 fn suback_codes(endpoint: &Endpoint) -> Vec<ReasonCode> {
     let suback = endpoint.sent.iter().rev().find_map(|packet| match packet {
         Packet::SubAck(suback) => Some(suback.reason_codes.clone()),
