@@ -58,16 +58,7 @@ impl Listener {
     }
 
     async fn subscribe(&mut self, filter: &str, replay: &[String]) -> Result<(), SaveError> {
-        self.record.subscriptions.push(SubscriptionRecord {
-            filter: filter.to_owned(),
-            qos: 2,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: 0,
-            identifier: None,
-            starts: Vec::new(),
-            backfilled_to: Vec::new(),
-        });
+        self.record.subscriptions.push(SubscriptionRecord::new(filter, 2));
         soon(self.backbone.sessions.save(&self.key, self.epoch, &self.record, replay)).await
     }
 

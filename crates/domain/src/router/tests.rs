@@ -22,16 +22,7 @@ fn key(name: &str) -> SessionKey {
 
 /// A subscription at QoS 2 with nothing special about it.
 fn to(filter: &str) -> SubscriptionRecord {
-    SubscriptionRecord {
-        filter: filter.to_owned(),
-        qos: 2,
-        no_local: false,
-        retain_as_published: false,
-        retain_handling: 0,
-        identifier: None,
-        starts: Vec::new(),
-        backfilled_to: Vec::new(),
-    }
+    SubscriptionRecord::new(filter, 2)
 }
 
 /// A message at QoS 2.
