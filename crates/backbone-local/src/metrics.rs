@@ -18,6 +18,7 @@ enum Name {
     MailboxOverflows,
     SlotsRefused,
     StoreReady,
+    WillsNotQueued,
 }
 
 impl Name {
@@ -46,6 +47,9 @@ impl Name {
                 ("quorate_slots_refused_total", "Writes of other bytes to a written slot (equivocations)")
             }
             Name::StoreReady => ("quorate_store_ready", "1 while the store takes writes"),
+            Name::WillsNotQueued => {
+                ("quorate_wills_not_queued_total", "Sessions that a will did not reach, since their queues were full")
+            }
         };
         Opts::new(name, help)
     }
@@ -63,6 +67,7 @@ pub(crate) struct Metrics {
     pub(crate) mailbox_overflows: IntCounter,
     pub(crate) slots_refused: IntCounter,
     pub(crate) store_ready: IntGauge,
+    pub(crate) wills_not_queued: IntCounter,
     lane_depth: IntGaugeVec,
 }
 
@@ -82,6 +87,7 @@ impl Metrics {
             mailbox_overflows: counter(Name::MailboxOverflows, registry)?,
             slots_refused: counter(Name::SlotsRefused, registry)?,
             store_ready: IntGauge::with_opts(Name::StoreReady.opts())?,
+            wills_not_queued: counter(Name::WillsNotQueued, registry)?,
             lane_depth: IntGaugeVec::new(Name::LaneDepth.opts(), &["lane"])?,
         };
         registry.register(Box::new(metrics.store_ready.clone()))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_backbone::{Appended, Publication, places_taken};
+use quorate_backbone::{Appended, Publication, WhenFull, places_taken};
 use quorate_domain::{Lifetime, OrdinaryMessage, Qos, Refusal, Routed, Seq, SessionKey};
 
 use super::job::storage_fault;
@@ -25,11 +25,14 @@ impl Committer {
         mut publication: Publication,
         pending: &mut Pending,
     ) -> Result<Appended, Refusal> {
-        let Some(receipt) = publication.receipt.take() else { return self.decide_ordinary(publication, pending) };
+        let when_full = WhenFull::Refuse;
+        let Some(receipt) = publication.receipt.take() else {
+            return self.decide_ordinary(publication, when_full, pending);
+        };
         if let Some(seq) = self.received(&receipt, pending)? {
             return Ok(Appended { seq, repeated: true });
         }
-        let appended = self.decide_ordinary(publication, pending)?;
+        let appended = self.decide_ordinary(publication, when_full, pending)?;
         give_receipt(receipt, appended.seq, pending);
         Ok(appended)
     }
@@ -38,6 +41,7 @@ impl Committer {
     pub(super) fn decide_ordinary(
         &mut self,
         publication: Publication,
+        when_full: WhenFull,
         pending: &mut Pending,
     ) -> Result<Appended, Refusal> {
         let Publication { topic, author, session, payload, qos, retain, properties, receipt: _ } = publication;
@@ -45,10 +49,17 @@ impl Committer {
         let is_own = author.is_none();
         let message = OrdinaryMessage { at, topic, from: author, qos, retain, properties, payload };
         let routed = self.topics.router.route(&message, session.as_ref());
-        let routed: Vec<_> =
+        let mut routed: Vec<_> =
             routed.into_iter().filter_map(|routed| self.one_who_is_there(routed, &message, pending)).collect();
-        if places_taken(&routed).into_iter().any(|(key, places)| !self.has_room(key, places, pending)) {
-            return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned()));
+        let full = self.without_room(&routed, pending);
+        match when_full {
+            _ if full.is_empty() => {}
+            WhenFull::Refuse => return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned())),
+            WhenFull::LeaveOut => routed.retain(|routed| !is_queued(routed) || !full.contains(&*routed.key)),
+        }
+        for key in &full {
+            tracing::warn!(session = %key, "a queue is full: a will is not put into it");
+            self.metrics.wills_not_queued.inc();
         }
         if retain {
             self.retain(&message, pending).map_err(|error| storage_fault(&fault(&error)))?;
@@ -84,6 +95,12 @@ impl Committer {
             routed = self.topics.router.route_again(&share, message, &key)?;
         }
         None
+    }
+
+    /// The sessions whose queues have no room for what they are to hear.
+    fn without_room(&self, routed: &[Routed], pending: &Pending) -> Vec<SessionKey> {
+        let places = places_taken(routed).into_iter();
+        places.filter(|(key, places)| !self.has_room(key, *places, pending)).map(|(key, _)| key.clone()).collect()
     }
 
     /// Whether the queue of a session takes so many messages more.

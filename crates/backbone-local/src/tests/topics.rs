@@ -1,6 +1,8 @@
 //! Ordinary topics where this backbone alone can fail them: a process that is killed, a disk that fails, lanes that lose
 //! copies. What every backbone does with them is in the suite.
 
+mod leftovers;
+
 use std::path::Path;
 use std::sync::atomic::Ordering;
 

@@ -12,7 +12,8 @@ use quorate_domain::{
 use super::sessions::MemorySessions;
 use super::{SEQ_STEP, now};
 use crate::{
-    Appended, Completion, Mailboxes, Publication, ReadLimit, StoreError, TopicCounts, TopicRules, Topics, places_taken,
+    Appended, Completion, Mailboxes, Publication, ReadLimit, StoreError, TopicCounts, TopicRules, Topics, WhenFull,
+    places_taken,
 };
 
 /// What sessions subscribe to, what waits for them, what is retained.
@@ -101,15 +102,22 @@ impl MemoryTopics {
         }
     }
 
-    pub(super) fn publish_now(&self, publication: Publication) -> Result<Appended, Refusal> {
+    pub(super) fn publish_now(&self, publication: Publication, when_full: WhenFull) -> Result<Appended, Refusal> {
         let Publication { topic, author, session, payload, qos, retain, properties, receipt: _ } = publication;
         let message = OrdinaryMessage { at: now(), topic, from: author, qos, retain, properties, payload };
         let mut held = self.lock();
         let routed = held.router.route(&message, session.as_ref());
-        let routed: Vec<Routed> =
+        let mut routed: Vec<Routed> =
             routed.into_iter().filter_map(|routed| held.one_who_is_there(routed, &message, message.at)).collect();
-        if places_taken(&routed).into_iter().any(|(key, places)| !self.has_room(&held, key, places)) {
-            return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned()));
+        let places = places_taken(&routed).into_iter();
+        let full: HashSet<SessionKey> =
+            places.filter(|(key, places)| !self.has_room(&held, key, *places)).map(|(key, _)| key.clone()).collect();
+        match when_full {
+            _ if full.is_empty() => {}
+            WhenFull::Refuse => return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned())),
+            WhenFull::LeaveOut => {
+                routed.retain(|routed| routed.manner.qos == Qos::AtMostOnce || !full.contains(&*routed.key));
+            }
         }
         if retain && message.payload.is_empty() {
             held.retained.remove(&message.topic);
@@ -223,8 +231,8 @@ pub(super) struct MemoryTopicsFace {
 impl Topics for MemoryTopicsFace {
     async fn submit(&self, mut publication: Publication, completion: Completion) -> Result<(), StoreError> {
         let outcome = match publication.receipt.take() {
-            None => self.topics.publish_now(publication),
-            Some(receipt) => self.sessions.receive(&receipt, || self.topics.publish_now(publication)),
+            None => self.topics.publish_now(publication, WhenFull::Refuse),
+            Some(receipt) => self.sessions.receive(&receipt, || self.topics.publish_now(publication, WhenFull::Refuse)),
         };
         completion.complete(outcome);
         Ok(())

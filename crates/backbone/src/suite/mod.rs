@@ -109,6 +109,7 @@ where
         wills::a_will_is_kept_from_the_connect_on,
         wills::a_will_is_said_once,
         wills::a_will_without_retain_is_not_retained,
+        wills::a_will_is_heard_by_all_who_have_room,
         wills::a_will_that_is_not_there_is_not_said,
         wills::a_take_over_takes_a_will_back_or_says_it,
         wills::a_will_under_tx_is_taken_back_by_whoever_comes_back,
