@@ -30,6 +30,15 @@ struct Held {
     last: Seq,
 }
 
+/// To which other member of a share a message is handed on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// To one that is connected, where the member that has it is away.
+    Present,
+    /// To any, where the member that has it is over.
+    Anybody,
+}
+
 #[derive(Default)]
 struct Queue {
     entries: BTreeMap<Seq, Queued>,
@@ -84,7 +93,7 @@ impl MemoryTopics {
             self.replay(&mut held, key, filter);
         }
         if !present {
-            self.hand_on(&mut held, key, under_way);
+            self.hand_on(&mut held, key, under_way, Whom::Present);
         }
     }
 
@@ -178,11 +187,11 @@ impl MemoryTopics {
 
     fn end(&self, held: &mut Held, key: &SessionKey, under_way: &[Seq]) {
         held.router.remove(key);
-        self.hand_on(held, key, under_way);
+        self.hand_on(held, key, under_way, Whom::Anybody);
     }
 
     /// Gives what came by shared subscriptions, and is not under way at QoS 2, to other members.
-    fn hand_on(&self, held: &mut Held, key: &SessionKey, under_way: &[Seq]) {
+    fn hand_on(&self, held: &mut Held, key: &SessionKey, under_way: &[Seq], whom: Whom) {
         let Some(queue) = held.queues.get(key) else { return };
         let entries: Vec<Queued> = queue.entries.values().filter(|it| !under_way.contains(&it.seq)).cloned().collect();
         for Queued { seq, manner, message, .. } in entries {
@@ -190,6 +199,9 @@ impl MemoryTopics {
             let routed = held.router.route_again(share, &message, key);
             let routed = routed.and_then(|routed| held.one_who_is_there(routed, &message, now()));
             let Some(routed) = routed.filter(|routed| *routed.key != *key) else { continue };
+            if whom == Whom::Present && !routed.subscriber.present {
+                continue;
+            }
             let places = u64::from(routed.manner.qos > Qos::AtMostOnce);
             if self.has_room(held, &routed.key, places) {
                 self.enqueue(held, &routed.key, routed.manner, message);

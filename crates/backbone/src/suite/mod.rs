@@ -103,6 +103,7 @@ where
         shared::members_that_are_there_come_first,
         shared::what_a_member_leaves_reaches_another,
         shared::without_another_member_it_waits,
+        shared::what_is_left_stays_where_every_member_is_away,
         shared::what_is_under_way_at_qos_2_stays_with_its_member,
         shared::a_member_that_has_expired_is_passed_over,
         shared::the_bound_of_a_queue_holds_where_a_message_comes_twice,
