@@ -31,6 +31,7 @@ enum Name {
     UsedParty,
     UsedQueue,
     UsedStore,
+    WillsNotQueued,
 }
 
 impl Name {
@@ -82,6 +83,9 @@ impl Name {
                 ("quorate_slots_refused_total", "Writes of other bytes to a written slot (equivocations)")
             }
             Name::StoreReady => ("quorate_store_ready", "1 while the store takes writes"),
+            Name::WillsNotQueued => {
+                ("quorate_wills_not_queued_total", "Sessions that a will did not reach, since their queues were full")
+            }
         };
         Opts::new(name, help)
     }
@@ -131,6 +135,7 @@ pub(crate) struct Metrics {
     pub(crate) used_queue: Gauge,
     pub(crate) used_store: Gauge,
     quota_refusals: IntCounterVec,
+    pub(crate) wills_not_queued: IntCounter,
     lane_depth: IntGaugeVec,
 }
 
@@ -160,6 +165,7 @@ impl Metrics {
             used_queue: share(Name::UsedQueue, registry)?,
             used_store: share(Name::UsedStore, registry)?,
             quota_refusals: IntCounterVec::new(Name::QuotaRefusals.opts(), &["quota"])?,
+            wills_not_queued: counter(Name::WillsNotQueued, registry)?,
             lane_depth: IntGaugeVec::new(Name::LaneDepth.opts(), &["lane"])?,
         };
         registry.register(Box::new(metrics.quota_refusals.clone()))?;

@@ -29,7 +29,7 @@ pub use mailbox::{MAILBOX_CAPACITY, Mailbox, MailboxSender, Mailboxes, mailbox};
 pub use presence::{Attendance, PRESENCE_CHANGES_MAX, PartyStatus, Presence};
 pub use registry::{CHANGED_MAX, ChangedTransactions, JournalEntry, Registry};
 pub use sessions::{SessionStore, Start, TakenOver, outlives_connection, record_while_connected};
-pub use topics::{Publication, TopicCounts, TopicRules, Topics, places_taken};
+pub use topics::{Publication, TopicCounts, TopicRules, Topics, WhenFull, places_taken};
 pub use upkeep::{BACKUP_NAME_BYTES_MAX, BackupName, Upkeep, UpkeepError};
 
 /// One backbone as the rest of the house sees it: its faces, each behind its trait.

@@ -90,6 +90,15 @@ pub trait Topics: Send + Sync {
     fn counts(&self) -> TopicCounts;
 }
 
+/// What becomes of a message where a session that is to hear it at QoS 1 or 2 has a full queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Nobody hears it: its publisher is told, and may say it again.
+    Refuse,
+    /// Everybody else hears it: a will, whose publisher is gone.
+    LeaveOut,
+}
+
 /// How many places a message takes in the queue of each session that is to hear it: a session that hears it by
 /// subscriptions of its own, and as a member of a shared one, takes more than one.
 pub fn places_taken(routed: &[Routed]) -> HashMap<&SessionKey, u64> {

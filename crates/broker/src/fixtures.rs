@@ -56,16 +56,7 @@ impl Listener {
         let mailbox = backbone.fanout.mailbox(&key);
         let agreement = Agreement::lasting(SessionExpiry::AtDisconnect);
         let taken = backbone.sessions.take_over(&key, Start::Clean, &agreement, UnixMs(0)).await.unwrap();
-        let subscription = SubscriptionRecord {
-            filter: filter.to_owned(),
-            qos: 0,
-            no_local: false,
-            retain_as_published: true,
-            retain_handling: 0,
-            identifier: None,
-            starts: Vec::new(),
-            backfilled_to: Vec::new(),
-        };
+        let subscription = SubscriptionRecord { retain_as_published: true, ..SubscriptionRecord::new(filter, 0) };
         let record = SessionRecord { subscriptions: vec![subscription], ..SessionRecord::default() };
         backbone.sessions.save(&key, taken.epoch, &record, &[]).await.unwrap();
         Self { mailbox }

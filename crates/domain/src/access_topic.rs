@@ -9,7 +9,7 @@ use crate::access_rules::SYS;
 use crate::filter::check_wildcards;
 use crate::party::PartyId;
 
-use crate::topic::{PARTY, TX, check_text};
+use crate::topic::{PARTY, TX, check_levels, check_text};
 use crate::topic_error::TopicError;
 
 /// What stands for the party's name.
@@ -119,6 +119,7 @@ impl FromStr for AccessTopic {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         check_text(text)?;
+        check_levels(text)?;
         check_wildcards(text)?;
         let first = first_level(text);
         match first {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::ids::{Round, TxId};
 use crate::party::PartyId;
-use crate::topic::{PARTY, TX, TxTopic, check_text};
+use crate::topic::{PARTY, TX, TxTopic, check_levels, check_text};
 use crate::topic_error::TopicError;
 
 /// Which transactions a filter asks for.
@@ -58,6 +58,7 @@ pub enum FilterClass {
 /// nobody waits for ever on a misspelt subscription.
 pub fn classify_filter(filter: &str) -> Result<FilterClass, TopicError> {
     check_text(filter)?;
+    check_levels(filter)?;
     check_wildcards(filter)?;
     let (first, rest) = split_level(filter);
     match first {

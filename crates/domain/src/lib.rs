@@ -56,7 +56,7 @@ pub use session_record::{
 };
 pub use subscription_index::SubscriptionIndex;
 pub use time::UnixMs;
-pub use topic::{PartyTopic, Place, TOPIC_BYTES_MAX, TopicClass, TxTopic, classify_topic};
+pub use topic::{PartyTopic, Place, TOPIC_BYTES_MAX, TOPIC_LEVELS_MAX, TopicClass, TxTopic, classify_topic};
 pub use topic_error::TopicError;
 pub use transaction::{
     Charter, Closer, EQUIVOCATIONS_LISTED_MAX, Equivocation, EquivocationDocument, Equivocations,

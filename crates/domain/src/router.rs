@@ -2,7 +2,7 @@
 //! each, and of each shared subscription one member. Whoever is found here is asked for at
 //! [`AccessRules::may_hear`](crate::AccessRules::may_hear), for every message.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -53,20 +53,29 @@ type Number = u64;
 struct Session {
     key: Arc<SessionKey>,
     subscriber: Subscriber,
-    records: Vec<SubscriptionRecord>,
-    subscriptions: Vec<Subscription>,
+    /// Each at a place of its own, in the order in which they came.
+    subscriptions: BTreeMap<usize, Subscription>,
+    /// The place of each filter; `None`: it is none of ordinary topics.
+    places: HashMap<String, Option<usize>>,
+    next_place: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Subscription {
     target: Target,
+    options: Options,
+}
+
+/// What a subscription says beside its filter.
+#[derive(Debug)]
+struct Options {
     qos: Qos,
     no_local: bool,
     retain_as_published: bool,
     identifier: Option<u32>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Target {
     Own(String),
     Shared(Share),
@@ -95,44 +104,28 @@ impl Router {
         }
     }
 
-    /// Takes a session in, or what has changed of it. Of `records`, those of `tx/` and `party/` are passed over.
+    /// Takes a session in, or what has changed of it: what it subscribed to before stays where it is. Of `records`, those
+    /// of `tx/` and `party/` are passed over.
     pub fn put(&mut self, key: &SessionKey, subscriber: Subscriber, records: &[SubscriptionRecord]) {
-        if let Some(session) = self.numbers.get(key).and_then(|number| self.sessions.get_mut(number))
-            && session.records == records
-        {
-            session.subscriber = subscriber;
-            return;
+        let number = self.number(key);
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        session.subscriber = subscriber;
+        let asked: HashSet<&str> = records.iter().map(|record| record.filter.as_str()).collect();
+        for subscription in session.withdraw(|filter| !asked.contains(filter)) {
+            self.take_out(number, subscription);
         }
-        let key = Arc::new(key.clone());
-        let number = self.clear(&key).unwrap_or_else(|| {
-            self.next_number += 1;
-            self.next_number - 1
-        });
-        let subscriptions: Vec<_> = records.iter().filter_map(Subscription::read).collect();
-        for (place, subscription) in subscriptions.iter().enumerate() {
-            match &subscription.target {
-                Target::Own(filter) => self.own.insert(filter, (number, place)),
-                Target::Shared(share) => {
-                    self.shared.insert(&share.filter, share.clone());
-                    self.members.entry(share.clone()).or_default().places.insert(number, place);
-                }
-            }
-        }
-        self.subscriptions += subscriptions.len();
-        self.numbers.insert(key.clone(), number);
-        self.sessions.insert(number, Session { key, subscriber, records: records.to_vec(), subscriptions });
-    }
-
-    /// Whether a session is connected may have changed.
-    pub fn set_present(&mut self, key: &SessionKey, present: bool) {
-        if let Some(session) = self.numbers.get(key).and_then(|number| self.sessions.get_mut(number)) {
-            session.subscriber.present = present;
+        for record in records {
+            self.subscribe(number, record);
         }
     }
 
     /// Takes a session out.
     pub fn remove(&mut self, key: &SessionKey) {
-        self.clear(key);
+        let Some(number) = self.numbers.remove(key) else { return };
+        let Some(mut session) = self.sessions.remove(&number) else { return };
+        for subscription in session.withdraw(|_| true) {
+            self.take_out(number, subscription);
+        }
     }
 
     /// What is known of a session.
@@ -140,16 +133,10 @@ impl Router {
         self.session(key).map(|session| session.subscriber)
     }
 
-    /// Whether a session is a member of any shared subscription.
-    pub fn shares(&self, key: &SessionKey) -> bool {
-        let is_shared = |subscription: &Subscription| matches!(subscription.target, Target::Shared(_));
-        self.session(key).is_some_and(|session| session.subscriptions.iter().any(is_shared))
-    }
-
     /// Whether a session subscribes to this filter for itself.
     pub fn subscribes(&self, key: &SessionKey, filter: &str) -> bool {
         let is_of_it = |it: &Subscription| matches!(&it.target, Target::Own(own) if own == filter);
-        self.session(key).is_some_and(|session| session.subscriptions.iter().any(is_of_it))
+        self.session(key).is_some_and(|session| session.subscriptions.values().any(is_of_it))
     }
 
     /// Subscriptions to ordinary topics, of all sessions.
@@ -178,14 +165,14 @@ impl Router {
     pub fn meet_retained(&self, key: &SessionKey, filter: &str, message: &OrdinaryMessage) -> Option<Manner> {
         let subscriptions = &self.session(key)?.subscriptions;
         let is_of_it = |it: &&Subscription| matches!(&it.target, Target::Own(own) if own == filter);
-        let subscription = subscriptions.iter().find(is_of_it)?;
+        let subscription = subscriptions.values().find(is_of_it)?;
         let mut alone = SubscriptionIndex::new();
         alone.insert(filter, ());
         let hears = alone.matches(&message.topic).next().is_some() && self.access.may_hear(&key.party, &message.topic);
         hears.then(|| Manner {
-            qos: subscription.qos.min(message.qos),
+            qos: subscription.options.qos.min(message.qos),
             retain: true,
-            identifiers: subscription.identifier.into_iter().collect(),
+            identifiers: subscription.options.identifier.into_iter().collect(),
             share: None,
         })
     }
@@ -194,20 +181,55 @@ impl Router {
         self.sessions.get(self.numbers.get(key)?)
     }
 
-    /// Takes out all that stands under a key, but for its number.
-    fn clear(&mut self, key: &SessionKey) -> Option<Number> {
-        let number = self.numbers.remove(key)?;
-        let session = self.sessions.remove(&number)?;
-        self.subscriptions -= session.subscriptions.len();
-        for (place, subscription) in session.subscriptions.iter().enumerate() {
-            match &subscription.target {
-                Target::Own(filter) => {
-                    self.own.remove(filter, &(number, place));
+    /// The number of a session; one that is new comes after all others.
+    fn number(&mut self, key: &SessionKey) -> Number {
+        if let Some(number) = self.numbers.get(key) {
+            return *number;
+        }
+        let (key, number) = (Arc::new(key.clone()), self.next_number);
+        self.next_number += 1;
+        self.numbers.insert(key.clone(), number);
+        self.sessions.insert(number, Session::new(key));
+        number
+    }
+
+    /// Brings a subscription in, or changes the one with this filter.
+    fn subscribe(&mut self, number: Number, record: &SubscriptionRecord) {
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        match session.places.get(&record.filter) {
+            Some(None) => return,
+            Some(Some(place)) => {
+                if let Some(subscription) = session.subscriptions.get_mut(place) {
+                    subscription.options = Options::of(record);
                 }
-                Target::Shared(share) => self.leave(share, number),
+                return;
+            }
+            None => {}
+        }
+        let subscription = Subscription::read(record);
+        let place = subscription.is_some().then(|| session.new_place());
+        session.places.insert(record.filter.clone(), place);
+        let (Some(subscription), Some(place)) = (subscription, place) else { return };
+        match &subscription.target {
+            Target::Own(filter) => self.own.insert(filter, (number, place)),
+            Target::Shared(share) => {
+                self.shared.insert(&share.filter, share.clone());
+                self.members.entry(share.clone()).or_default().places.insert(number, place);
             }
         }
-        Some(number)
+        session.subscriptions.insert(place, subscription);
+        self.subscriptions += 1;
+    }
+
+    /// Takes out of the indices what a session does not subscribe to any more.
+    fn take_out(&mut self, number: Number, (place, subscription): (usize, Subscription)) {
+        self.subscriptions -= 1;
+        match &subscription.target {
+            Target::Own(filter) => {
+                self.own.remove(filter, &(number, place));
+            }
+            Target::Shared(share) => self.leave(share, number),
+        }
     }
 
     fn leave(&mut self, share: &Share, number: Number) {
@@ -226,8 +248,8 @@ impl Router {
         let routed = of_sessions.filter_map(|places| {
             let session = self.sessions.get(&places[0].0)?;
             let is_publisher = publisher.is_some_and(|publisher| *publisher == *session.key);
-            let met = places.iter().filter_map(|(_, place)| session.subscriptions.get(*place));
-            let manner = merge(met.filter(|it| !(it.no_local && is_publisher)), message)?;
+            let met = places.iter().filter_map(|(_, place)| session.subscriptions.get(place));
+            let manner = merge(met.filter(|it| !(it.options.no_local && is_publisher)), message)?;
             session.hears(manner, message, &self.access)
         });
         routed.collect()
@@ -245,7 +267,7 @@ impl Router {
             if left.is_some_and(|left| *left == *session.key) {
                 continue;
             }
-            let Some(subscription) = session.subscriptions.get(*place) else { continue };
+            let Some(subscription) = session.subscriptions.get(place) else { continue };
             let manner = subscription.manner(message, Some(share.clone()));
             let Some(routed) = session.hears(manner, message, access) else { continue };
             if session.subscriber.present {
@@ -261,6 +283,23 @@ impl Router {
 }
 
 impl Session {
+    fn new(key: Arc<SessionKey>) -> Session {
+        let subscriber = Subscriber { durable: false, present: false };
+        Session { key, subscriber, subscriptions: BTreeMap::new(), places: HashMap::new(), next_place: 0 }
+    }
+
+    fn new_place(&mut self) -> usize {
+        self.next_place += 1;
+        self.next_place - 1
+    }
+
+    /// Takes out the subscriptions of which this is true, with their places.
+    fn withdraw(&mut self, is_withdrawn: impl Fn(&str) -> bool) -> Vec<(usize, Subscription)> {
+        let Session { subscriptions, places, .. } = self;
+        let withdrawn = places.extract_if(|filter, _| is_withdrawn(filter));
+        withdrawn.filter_map(|(_, place)| subscriptions.remove_entry(&place?)).collect()
+    }
+
     /// This session with a message, if it may hear it and there is a way to it.
     fn hears(&self, manner: Manner, message: &OrdinaryMessage, access: &AccessRules) -> Option<Routed> {
         let Subscriber { durable, present } = self.subscriber;
@@ -278,22 +317,28 @@ impl Subscription {
             FilterClass::Shared { group, inner, reserved: false } => Target::Shared(Share { group, filter: inner }),
             FilterClass::Shared { .. } | FilterClass::Tx(_) | FilterClass::Party(_) => return None,
         };
+        Some(Subscription { target, options: Options::of(record) })
+    }
+
+    fn manner(&self, message: &OrdinaryMessage, share: Option<Share>) -> Manner {
+        Manner {
+            qos: self.options.qos.min(message.qos),
+            retain: self.options.retain_as_published && message.retain,
+            identifiers: self.options.identifier.into_iter().collect(),
+            share,
+        }
+    }
+}
+
+impl Options {
+    fn of(record: &SubscriptionRecord) -> Options {
         let qos = match record.qos {
             0 => Qos::AtMostOnce,
             1 => Qos::AtLeastOnce,
             _ => Qos::ExactlyOnce,
         };
         let &SubscriptionRecord { no_local, retain_as_published, identifier, .. } = record;
-        Some(Subscription { target, qos, no_local, retain_as_published, identifier })
-    }
-
-    fn manner(&self, message: &OrdinaryMessage, share: Option<Share>) -> Manner {
-        Manner {
-            qos: self.qos.min(message.qos),
-            retain: self.retain_as_published && message.retain,
-            identifiers: self.identifier.into_iter().collect(),
-            share,
-        }
+        Options { qos, no_local, retain_as_published, identifier }
     }
 }
 

@@ -161,6 +161,22 @@ pub struct SessionRecord {
     pub unacked: Vec<UnackedRecord>,
 }
 
+impl SubscriptionRecord {
+    /// A subscription with nothing special about it, at this QoS.
+    pub fn new(filter: impl Into<String>, qos: u8) -> SubscriptionRecord {
+        SubscriptionRecord {
+            filter: filter.into(),
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: 0,
+            identifier: None,
+            starts: Vec::new(),
+            backfilled_to: Vec::new(),
+        }
+    }
+}
+
 impl CursorMoves {
     /// Whether nothing moves.
     pub fn is_empty(&self) -> bool {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 /// Filters with their keys. A filter must be well formed (`classify_filter`); its depth is bounded by
-/// `TOPIC_BYTES_MAX`.
+/// `TOPIC_LEVELS_MAX`.
 #[derive(Debug, Clone)]
 pub struct SubscriptionIndex<K> {
     root: Node<K>,

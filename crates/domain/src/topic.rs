@@ -14,6 +14,10 @@ use crate::topic_error::TopicError;
 /// A longer one is refused as malformed.
 pub const TOPIC_BYTES_MAX: usize = 1024;
 
+/// Most levels of a topic or filter, those of `$share/{group}/` among them; one with more is refused as malformed. Each
+/// level of a filter is a node in memory, and may double what a message has to be compared with.
+pub const TOPIC_LEVELS_MAX: usize = 128;
+
 /// The first level of every topic of a transaction.
 pub(crate) const TX: &str = "tx";
 /// The first level of every topic of a party.
@@ -106,6 +110,7 @@ pub enum TopicClass {
 /// what MQTT forbids anywhere.
 pub fn classify_topic(topic: &str) -> Result<TopicClass, TopicError> {
     check_text(topic)?;
+    check_levels(topic)?;
     if let Some(level) = topic.split('/').position(|level| level.contains(['+', '#'])) {
         return Err(TopicError::WildcardInTopic { level: level + 1 });
     }
@@ -173,7 +178,8 @@ impl fmt::Display for Place {
 impl FromStr for Place {
     type Err = TopicError;
 
-    /// Reads what follows `tx/{tx}/`, as strictly as the whole topic.
+    /// Reads what follows `tx/{tx}/`, as strictly as the whole topic, but for the number of levels: what an earlier broker
+    /// let in and stored is read.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         check_text(text)?;
         if let Some(level) = text.split('/').position(|level| level.contains(['+', '#'])) {
@@ -211,7 +217,7 @@ impl fmt::Display for PartyTopic {
 
 serde_as_text!(Place, TxTopic);
 
-/// What MQTT forbids in every topic and filter, and our bound.
+/// What MQTT forbids in every topic and filter, and our bound of its length.
 pub(crate) fn check_text(topic: &str) -> Result<(), TopicError> {
     if topic.is_empty() {
         return Err(TopicError::Empty);
@@ -223,6 +229,14 @@ pub(crate) fn check_text(topic: &str) -> Result<(), TopicError> {
         return Err(TopicError::Nul);
     }
     Ok(())
+}
+
+/// Our bound of the levels of every topic and filter that comes from a client.
+pub(crate) fn check_levels(topic: &str) -> Result<(), TopicError> {
+    match topic.split('/').count() {
+        levels if levels > TOPIC_LEVELS_MAX => Err(TopicError::TooDeep { levels }),
+        _ => Ok(()),
+    }
 }
 
 /// Walks the levels of a topic and knows where it is.

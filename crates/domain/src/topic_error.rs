@@ -1,7 +1,7 @@
 //! Why a topic or a filter is malformed, said so that a person finds the place. Levels are counted from 1.
 
 use crate::identifier::IdentifierError;
-use crate::topic::TOPIC_BYTES_MAX;
+use crate::topic::{TOPIC_BYTES_MAX, TOPIC_LEVELS_MAX};
 
 /// Why a topic or a filter is refused as malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +14,12 @@ pub enum TopicError {
     TooLong {
         /// The length that was found.
         bytes: usize,
+    },
+    /// It has more levels than [`TOPIC_LEVELS_MAX`].
+    #[error("the topic has {levels} levels, where {TOPIC_LEVELS_MAX} are allowed")]
+    TooDeep {
+        /// How many were found.
+        levels: usize,
     },
     /// It holds U+0000 (MQTT5 4.7.3-2).
     #[error("the topic holds the character U+0000")]

@@ -94,7 +94,8 @@ pub enum Effect {
     Release(Vec<PacketId>),
     /// Keep these steps of deliveries at QoS 2 durably; answered by `handle_held`.
     Hold(Vec<InflightRecord>),
-    /// Store what has moved, all or nothing; need not be synced, has no answer but `handle_cursors_lost`.
+    /// Store what has moved, all or nothing; need not be synced, has no answer but `handle_cursors_lost`, which gives it
+    /// back.
     SaveCursors(CursorMoves),
     /// A delivery was left out: it is larger than the client takes (MQTT5 3.1.2-24), or it was at QoS 0 and found no room.
     /// To be counted.

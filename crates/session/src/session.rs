@@ -15,6 +15,7 @@ use crate::answers::fitting;
 use crate::deliver::{Comparison, Deliveries};
 use crate::handshake::{Hello, expiry_of};
 use crate::keep_alive::KeepAlive;
+use crate::moves::Lost;
 use crate::outbox::Outbox;
 use crate::publish::Publishing;
 use crate::queue::Queue;
@@ -82,6 +83,7 @@ pub struct Session {
     is_dismissed: bool,
     keep_alive: KeepAlive,
     pub(crate) cursors_due: Option<Duration>,
+    pub(crate) lost: Lost,
     /// The wall clock at the origin of `now`.
     origin: UnixMs,
     pub(crate) now: Duration,
@@ -114,6 +116,7 @@ impl Session {
             send_room: SendRoom::Open,
             keep_alive: KeepAlive::new(hello.keep_alive_s, now),
             cursors_due: None,
+            lost: Lost::default(),
             origin: UnixMs(at.0.saturating_sub(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))),
             now,
             phase: Phase::Open,
@@ -304,6 +307,12 @@ impl Session {
             && self.subscribing.is_none()
             && self.saving.is_none()
             && self.publishing.has_room(&self.limits, self.version)
+    }
+
+    /// The socket is not read for now, although the session wants packets: its keep-alive clock stands still. To be said
+    /// before each wait in which this is so.
+    pub fn hold_keep_alive(&mut self) {
+        self.keep_alive.stand_still();
     }
 
     /// The next thing to do.

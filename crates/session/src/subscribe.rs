@@ -337,14 +337,11 @@ fn granted(record: &SubscriptionRecord) -> ReasonCode {
 
 fn to_record(filter: SubscribeFilter, identifier: Option<u32>) -> SubscriptionRecord {
     SubscriptionRecord {
-        filter: filter.filter.to_string(),
-        qos: filter.qos as u8,
         no_local: filter.no_local,
         retain_as_published: filter.retain_as_published,
         retain_handling: filter.retain_handling as u8,
         identifier,
-        starts: Vec::new(),
-        backfilled_to: Vec::new(),
+        ..SubscriptionRecord::new(filter.filter.to_string(), filter.qos as u8)
     }
 }
 

@@ -303,6 +303,12 @@ impl Window {
         self.left.retain(|item, _| !item.is_of(tx));
     }
 
+    /// Whether the store is to keep a delivery under this identifier, or has it already.
+    pub(crate) fn keeps(&self, packet_id: u16) -> bool {
+        let in_flight = PacketId::new(packet_id).and_then(|packet_id| self.in_flight.get(&packet_id));
+        in_flight.is_some_and(|it| it.qos == QoS::ExactlyOnce)
+    }
+
     /// What is over and need not be remembered: nothing of it is stored.
     pub(crate) fn free(&mut self, packet_id: PacketId) {
         if let Some(in_flight) = self.in_flight.remove(&packet_id) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_backbone::{Appended, Publication, TopicRules, places_taken};
+use quorate_backbone::{Appended, Publication, TopicRules, WhenFull, places_taken};
 use quorate_domain::{Lifetime, OrdinaryMessage, Qos, Refusal, Routed, Seq, SessionKey, UnixMs, Volume};
 
 use super::job::storage_fault;
@@ -35,11 +35,14 @@ impl Committer {
         mut publication: Publication,
         pending: &mut Pending,
     ) -> Result<Appended, Refusal> {
-        let Some(receipt) = publication.receipt.take() else { return self.decide_ordinary(publication, pending) };
+        let when_full = WhenFull::Refuse;
+        let Some(receipt) = publication.receipt.take() else {
+            return self.decide_ordinary(publication, when_full, pending);
+        };
         if let Some(seq) = self.received(&receipt, pending)? {
             return Ok(Appended { seq, repeated: true });
         }
-        let appended = self.decide_ordinary(publication, pending)?;
+        let appended = self.decide_ordinary(publication, when_full, pending)?;
         give_receipt(receipt, appended.seq, pending);
         Ok(appended)
     }
@@ -48,6 +51,7 @@ impl Committer {
     pub(super) fn decide_ordinary(
         &mut self,
         publication: Publication,
+        when_full: WhenFull,
         pending: &mut Pending,
     ) -> Result<Appended, Refusal> {
         let Publication { topic, author, session, payload, qos, retain, properties, receipt: _ } = publication;
@@ -55,14 +59,20 @@ impl Committer {
         let is_own = author.is_none();
         let message = OrdinaryMessage { at, topic, from: author, qos, retain, properties, payload };
         let routed = self.topics.router.route(&message, session.as_ref());
-        let routed: Vec<_> =
+        let mut routed: Vec<_> =
             routed.into_iter().filter_map(|routed| self.one_who_is_there(routed, &message, pending)).collect();
-        let places = places_taken(&routed);
         let bytes = message.payload.len() as u64;
-        if places.iter().any(|(key, places)| !self.has_room(key, *places, bytes, pending)) {
-            return Err(self.refuse(Quota::Queue, "the queue of a subscriber is full"));
+        let full = self.without_room(&routed, bytes, pending);
+        match when_full {
+            _ if full.is_empty() => {}
+            WhenFull::Refuse => return Err(self.refuse(Quota::Queue, "the queue of a subscriber is full")),
+            WhenFull::LeaveOut => routed.retain(|routed| !is_queued(routed) || !full.contains(&*routed.key)),
         }
-        let kept = places.values().sum::<u64>() + u64::from(retain && bytes > 0);
+        for key in &full {
+            tracing::warn!(session = %key, "a queue is full: a will is not put into it");
+            self.metrics.wills_not_queued.inc();
+        }
+        let kept = places_taken(&routed).values().sum::<u64>() + u64::from(retain && bytes > 0);
         if kept > 0 && !is_own {
             self.check_disk()?;
             self.check_store(Volume { messages: kept, bytes: kept.saturating_mul(bytes) }, pending)?;
@@ -102,6 +112,13 @@ impl Committer {
             routed = self.topics.router.route_again(&share, message, &key)?;
         }
         None
+    }
+
+    /// The sessions whose queues have no room for what they are to hear, of so many bytes each.
+    fn without_room(&self, routed: &[Routed], bytes: u64, pending: &Pending) -> Vec<SessionKey> {
+        let places = places_taken(routed).into_iter();
+        let full = places.filter(|(key, places)| !self.has_room(key, *places, bytes, pending));
+        full.map(|(key, _)| key.clone()).collect()
     }
 
     /// Whether the queue of a session takes so many messages more, of so many bytes each.

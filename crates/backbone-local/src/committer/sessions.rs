@@ -170,8 +170,9 @@ impl Committer {
             matches!(chore, Chore::Replay(it) if it.key == *key
                 && !record.subscriptions.iter().any(|subscription| subscription.filter == it.filter))
         };
-        // What was unsubscribed from meanwhile need not come.
+        // What was unsubscribed from meanwhile need not come, nor what is left of it after the slice in this batch.
         self.topics.chores.retain(|chore| !is_dropped(chore));
+        pending.topics.chores.retain(|chore| !is_dropped(chore));
         pending.topics.chores.extend(replays);
         if before.is_some() || record.expiry != SessionExpiry::AtDisconnect {
             pending.batch.put_session(key, &SessionValue { epoch, queue, record: Some(record) });

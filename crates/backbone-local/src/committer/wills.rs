@@ -1,6 +1,6 @@
 //! Wills: kept with their sessions, said once.
 
-use quorate_backbone::{Append, Publication, StoreError};
+use quorate_backbone::{Append, Publication, StoreError, WhenFull};
 use quorate_domain::{Refusal, SessionKey, TopicClass, Will, classify_topic};
 
 use super::pending::Pending;
@@ -71,7 +71,7 @@ impl Committer {
                 let (author, session) = (Some(author), Some(key.clone()));
                 let publication =
                     Publication { topic, author, session, payload, qos, retain, properties, receipt: None };
-                self.decide_ordinary(publication, pending)?;
+                self.decide_ordinary(publication, WhenFull::LeaveOut, pending)?;
             }
             TopicClass::Ordinary | TopicClass::Party(_) => return Err(Refusal::NotAuthorized),
         }

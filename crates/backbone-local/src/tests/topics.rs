@@ -1,6 +1,8 @@
 //! Ordinary topics where this backbone alone can fail them: a process that is killed, a disk that fails, lanes that lose
 //! copies. What every backbone does with them is in the suite.
 
+mod leftovers;
+
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -55,16 +57,7 @@ impl Listener {
     }
 
     async fn subscribe(&mut self, filter: &str, replay: &[String]) -> Result<(), SaveError> {
-        self.record.subscriptions.push(SubscriptionRecord {
-            filter: filter.to_owned(),
-            qos: 2,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: 0,
-            identifier: None,
-            starts: Vec::new(),
-            backfilled_to: Vec::new(),
-        });
+        self.record.subscriptions.push(SubscriptionRecord::new(filter, 2));
         soon(self.backbone.sessions.save(&self.key, self.epoch, &self.record, replay)).await
     }
 

@@ -12,8 +12,8 @@ use quorate_domain::{
 use super::log::MemoryLog;
 use super::topics::MemoryTopics;
 use crate::{
-    Append, Appended, Publication, Receipt, SaveError, SessionStore, Start, StoreError, TakenOver, outlives_connection,
-    record_while_connected,
+    Append, Appended, Publication, Receipt, SaveError, SessionStore, Start, StoreError, TakenOver, WhenFull,
+    outlives_connection, record_while_connected,
 };
 
 pub(super) struct MemorySessions {
@@ -60,7 +60,7 @@ impl MemorySessions {
                 let (author, session) = (Some(author), Some(key.clone()));
                 let publication =
                     Publication { topic, author, session, payload, qos, retain, properties, receipt: None };
-                self.topics.publish_now(publication).map(drop)
+                self.topics.publish_now(publication, WhenFull::LeaveOut).map(drop)
             }
             TopicClass::Ordinary | TopicClass::Party(_) => Err(Refusal::NotAuthorized),
         }

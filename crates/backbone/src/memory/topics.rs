@@ -12,7 +12,8 @@ use quorate_domain::{
 use super::sessions::MemorySessions;
 use super::{SEQ_STEP, now};
 use crate::{
-    Appended, Completion, Mailboxes, Publication, ReadLimit, StoreError, TopicCounts, TopicRules, Topics, places_taken,
+    Appended, Completion, Mailboxes, Publication, ReadLimit, StoreError, TopicCounts, TopicRules, Topics, WhenFull,
+    places_taken,
 };
 
 /// What sessions subscribe to, what waits for them, what is retained.
@@ -27,6 +28,15 @@ struct Held {
     queues: HashMap<SessionKey, Queue>,
     retained: BTreeMap<String, OrdinaryMessage>,
     last: Seq,
+}
+
+/// To which other member of a share a message is handed on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// To one that is connected, where the member that has it is away.
+    Present,
+    /// To any, where the member that has it is over.
+    Anybody,
 }
 
 #[derive(Default)]
@@ -83,7 +93,7 @@ impl MemoryTopics {
             self.replay(&mut held, key, filter);
         }
         if !present {
-            self.hand_on(&mut held, key, under_way);
+            self.hand_on(&mut held, key, under_way, Whom::Present);
         }
     }
 
@@ -101,18 +111,24 @@ impl MemoryTopics {
         }
     }
 
-    pub(super) fn publish_now(&self, publication: Publication) -> Result<Appended, Refusal> {
+    pub(super) fn publish_now(&self, publication: Publication, when_full: WhenFull) -> Result<Appended, Refusal> {
         let Publication { topic, author, session, payload, qos, retain, properties, receipt: _ } = publication;
         let message = OrdinaryMessage { at: now(), topic, from: author, qos, retain, properties, payload };
         let mut held = self.lock();
         let routed = held.router.route(&message, session.as_ref());
-        let routed: Vec<Routed> =
+        let mut routed: Vec<Routed> =
             routed.into_iter().filter_map(|routed| held.one_who_is_there(routed, &message, message.at)).collect();
-        if places_taken(&routed)
-            .into_iter()
-            .any(|(key, places)| !self.has_room(&held, key, places, message.payload.len() as u64))
-        {
-            return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned()));
+        let places = places_taken(&routed).into_iter();
+        let full: HashSet<SessionKey> = places
+            .filter(|(key, places)| !self.has_room(&held, key, *places, message.payload.len() as u64))
+            .map(|(key, _)| key.clone())
+            .collect();
+        match when_full {
+            _ if full.is_empty() => {}
+            WhenFull::Refuse => return Err(Refusal::QuotaExceeded("the queue of a subscriber is full".to_owned())),
+            WhenFull::LeaveOut => {
+                routed.retain(|routed| routed.manner.qos == Qos::AtMostOnce || !full.contains(&*routed.key));
+            }
         }
         if retain && message.payload.is_empty() {
             held.retained.remove(&message.topic);
@@ -175,11 +191,11 @@ impl MemoryTopics {
 
     fn end(&self, held: &mut Held, key: &SessionKey, under_way: &[Seq]) {
         held.router.remove(key);
-        self.hand_on(held, key, under_way);
+        self.hand_on(held, key, under_way, Whom::Anybody);
     }
 
     /// Gives what came by shared subscriptions, and is not under way at QoS 2, to other members.
-    fn hand_on(&self, held: &mut Held, key: &SessionKey, under_way: &[Seq]) {
+    fn hand_on(&self, held: &mut Held, key: &SessionKey, under_way: &[Seq], whom: Whom) {
         let Some(queue) = held.queues.get(key) else { return };
         let entries: Vec<Queued> = queue.entries.values().filter(|it| !under_way.contains(&it.seq)).cloned().collect();
         for Queued { seq, manner, message, .. } in entries {
@@ -187,6 +203,9 @@ impl MemoryTopics {
             let routed = held.router.route_again(share, &message, key);
             let routed = routed.and_then(|routed| held.one_who_is_there(routed, &message, now()));
             let Some(routed) = routed.filter(|routed| *routed.key != *key) else { continue };
+            if whom == Whom::Present && !routed.subscriber.present {
+                continue;
+            }
             let places = u64::from(routed.manner.qos > Qos::AtMostOnce);
             if self.has_room(held, &routed.key, places, message.payload.len() as u64) {
                 self.enqueue(held, &routed.key, routed.manner, message);
@@ -228,8 +247,8 @@ pub(super) struct MemoryTopicsFace {
 impl Topics for MemoryTopicsFace {
     async fn submit(&self, mut publication: Publication, completion: Completion) -> Result<(), StoreError> {
         let outcome = match publication.receipt.take() {
-            None => self.topics.publish_now(publication),
-            Some(receipt) => self.sessions.receive(&receipt, || self.topics.publish_now(publication)),
+            None => self.topics.publish_now(publication, WhenFull::Refuse),
+            Some(receipt) => self.sessions.receive(&receipt, || self.topics.publish_now(publication, WhenFull::Refuse)),
         };
         completion.complete(outcome);
         Ok(())

@@ -23,16 +23,7 @@ pub(super) struct Listener {
 
 /// A subscription at QoS 2 with nothing special about it.
 pub(super) fn to(filter: &str) -> SubscriptionRecord {
-    SubscriptionRecord {
-        filter: filter.to_owned(),
-        qos: 2,
-        no_local: false,
-        retain_as_published: false,
-        retain_handling: 0,
-        identifier: None,
-        starts: Vec::new(),
-        backfilled_to: Vec::new(),
-    }
+    SubscriptionRecord::new(filter, 2)
 }
 
 /// A publish at QoS 1 by a party that has no session.

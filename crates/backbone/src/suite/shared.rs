@@ -89,6 +89,21 @@ pub async fn without_another_member_it_waits(backbone: Backbone) {
     assert_eq!(Listener::come_back(&backbone, "alice").await.waiting().await, ["hers"]);
 }
 
+/// Where every other member is away too, it stays where it is: one that is away is no better than another.
+pub async fn what_is_left_stays_where_every_member_is_away(backbone: Backbone) {
+    Listener::lasting(&backbone, "bob", SHARED).await.leave().await;
+    let alice = Listener::lasting(&backbone, "alice", SHARED).await;
+    for number in 0..3 {
+        say(&backbone, says("carol", "jobs/a", &number.to_string())).await;
+    }
+    alice.leave().await;
+    // What follows from the end of a connection comes before what is said later.
+    say(&backbone, says("carol", "jobs", "nobody hears it")).await;
+    let bob = Listener::come_back(&backbone, "bob").await;
+    assert_eq!(bob.waiting().await, [""; 0]);
+    assert_eq!(Listener::come_back(&backbone, "alice").await.waiting().await, ["0", "1", "2"]);
+}
+
 /// A delivery at QoS 2 that is under way stays with its member, and ends with its session.
 pub async fn what_is_under_way_at_qos_2_stays_with_its_member(backbone: Backbone) {
     let job = |text: &str| Publication { qos: Qos::ExactlyOnce, ..says("carol", "jobs/a", text) };

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use quorate_domain::{MessageProperties, Qos, Seq, SessionExpiry, WaitingWill, Will};
 
-use super::fixtures::{author, create, read, soon, told, tx};
-use super::listener::Listener;
+use super::fixtures::{QUEUE_MESSAGES_MAX, author, create, read, soon, told, tx};
+use super::listener::{Listener, say, says, to};
 use crate::{Backbone, SaveError, Start};
 
 fn will(topic: &str) -> Will {
@@ -52,6 +52,22 @@ pub async fn a_will_without_retain_is_not_retained(backbone: Backbone) {
     soon(backbone.sessions.say_will(&alice.key, alice.epoch)).await.expect("said");
     assert_eq!(bob.waiting().await, ["gone"]);
     assert_eq!(backbone.topics.counts().retained, 0);
+}
+
+/// Whoever has no more room does not hear it, and keeps nobody else from it: nobody is there to say it again.
+pub async fn a_will_is_heard_by_all_who_have_room(backbone: Backbone) {
+    let mut full = Listener::lasting(&backbone, "carol", "fill").await;
+    full.subscribe(to("status"), &[]).await;
+    for _ in 0..QUEUE_MESSAGES_MAX {
+        say(&backbone, says("dave", "fill", "fills")).await;
+    }
+    let bob = Listener::lasting(&backbone, "bob", "status").await;
+    let alice = leave(&backbone, Start::Clean, Some(Will { retain: true, ..will("status") })).await;
+    soon(backbone.sessions.say_will(&alice.key, alice.epoch)).await.expect("said");
+    assert_eq!(bob.waiting().await, ["gone"]);
+    assert_eq!(backbone.topics.counts().retained, 1);
+    assert_eq!(full.queue().await.len() as u64, QUEUE_MESSAGES_MAX);
+    assert_eq!(soon(backbone.sessions.wills()).await, Ok(Vec::new()));
 }
 
 /// What was discarded, or is of another epoch, is not said.

@@ -31,10 +31,6 @@ use crate::metrics::Held;
 /// deliveries, below a quarter it does again; one packet may go over. It is what a client that does not read costs.
 pub(super) const OUT_BYTES_MAX: usize = 512 * 1024;
 
-/// How long the session's deadlines wait after the socket was not read because too much waits to be written: first what
-/// the client sent meanwhile is read, then its silence counts (MQTT5 3.1.2.10).
-const UNREAD_GRACE: Duration = Duration::from_secs(1);
-
 /// Deliveries and completions that are taken in one turn, so that what they cause leaves in one write.
 const TURN_MAX: usize = 64;
 
@@ -67,8 +63,6 @@ pub(super) struct Connection<S> {
     version: Version,
     session: Session,
     origin: Instant,
-    /// No deadline of the session counts before this: see [`UNREAD_GRACE`].
-    deadlines_from: Instant,
     send_room: SendRoom,
     mailbox: Mailbox,
     dealings: Dealings,
@@ -97,7 +91,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             version,
             session: hello.accept(taken.stored, Duration::ZERO, unix_now()),
             origin,
-            deadlines_from: origin,
             send_room: SendRoom::Open,
             mailbox: taken.mailbox,
             dealings,
@@ -250,6 +243,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits for whatever comes first. Every branch loses nothing when it is dropped.
     async fn next_event(&mut self) -> Event {
         let reading = if self.may_take_packets() { Reading::On } else { Reading::Off };
+        if self.is_held() {
+            self.session.hold_keep_alive();
+        }
         let deadline = self.next_deadline();
         tokio::select! {
             event = self.socket.progress(reading) => Event::Socket(event),
@@ -262,11 +258,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn next_deadline(&mut self) -> Option<Instant> {
-        if self.is_held() {
-            self.deadlines_from = Instant::now() + UNREAD_GRACE;
-        }
-        let of_session = self.session.next_deadline().map(|due| (self.origin + due).max(self.deadlines_from));
+    fn next_deadline(&self) -> Option<Instant> {
+        let of_session = self.session.next_deadline().map(|due| self.origin + due);
         [of_session, self.socket.stall_deadline()].into_iter().flatten().min()
     }
 
@@ -337,15 +330,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Answer::Saved(Err(SaveError::Superseded))
             | Answer::Held(Err(SaveError::Superseded))
             | Answer::Released(Err(SaveError::Superseded))
-            | Answer::CursorsNotStored(SaveError::Superseded)
+            | Answer::CursorsNotStored(SaveError::Superseded, _)
             | Answer::WillNotDiscarded(SaveError::Superseded)
             | Answer::NotStored(SaveError::Superseded) => self.session.handle_take_over(),
             Answer::Saved(result) => self.session.handle_saved(result.map_err(not_kept)),
             Answer::Held(result) => self.session.handle_held(result.map_err(not_kept)),
             Answer::Released(result) => self.session.handle_released(result.map_err(not_kept)),
-            Answer::CursorsNotStored(error) => {
+            Answer::CursorsNotStored(error, moves) => {
                 log_not_stored(&error);
-                self.session.handle_cursors_lost();
+                self.session.handle_cursors_lost(moves);
             }
             Answer::WillNotDiscarded(error) => log_not_discarded(&error),
             Answer::NotStored(error) => log_not_stored(&error),
@@ -356,9 +349,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.socket.stall_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Ending::Stuck(WRITE_STALL_LIMIT));
         }
-        if !self.is_held() && self.deadlines_from <= Instant::now() {
-            self.session.handle_deadline(self.origin.elapsed());
-        }
+        self.session.handle_deadline(self.origin.elapsed());
         Ok(())
     }
 

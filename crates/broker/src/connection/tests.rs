@@ -27,6 +27,7 @@ use crate::live::ListenerNumber;
 mod clauses;
 mod ordinary;
 mod parties;
+mod slow;
 mod wills;
 
 /// What the pipe holds in each direction: less than one large message.

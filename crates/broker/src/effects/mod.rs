@@ -79,8 +79,8 @@ pub(crate) enum Answer {
     Held(Result<(), SaveError>),
     /// To `Release`.
     Released(Result<(), SaveError>),
-    /// What `SaveCursors` said could not be stored.
-    CursorsNotStored(SaveError),
+    /// What `SaveCursors` said could not be stored: all that had gathered.
+    CursorsNotStored(SaveError, CursorMoves),
     /// The will of a client that said DISCONNECT is still there.
     WillNotDiscarded(SaveError),
     /// The removal of the session could not be stored.
@@ -278,7 +278,7 @@ impl Dealings {
         }
         while let Some(answer) = self.stores.next().await {
             match answer {
-                Answer::Saved(Err(error)) | Answer::CursorsNotStored(error) | Answer::NotStored(error) => {
+                Answer::Saved(Err(error)) | Answer::CursorsNotStored(error, _) | Answer::NotStored(error) => {
                     log_not_stored(&error);
                 }
                 Answer::WillNotDiscarded(error) => log_not_discarded(&error),
@@ -293,8 +293,10 @@ impl Dealings {
             return;
         }
         let (sessions, key, epoch) = (Arc::clone(&self.backbone.sessions), Arc::clone(&self.key), self.epoch);
-        self.stores
-            .push(async move { sessions.save_cursors(&key, epoch, &moves).await.err().map(Answer::CursorsNotStored) });
+        self.stores.push(async move {
+            let stored = sessions.save_cursors(&key, epoch, &moves).await;
+            stored.err().map(|error| Answer::CursorsNotStored(error, moves))
+        });
     }
 
     fn receipt(&self, packet_id: Option<PacketId>) -> Option<Receipt> {

@@ -59,6 +59,15 @@ async fn a_will_that_could_not_be_said_at_once_is_left_to_be_tried_again() {
     assert_eq!(wills.waiting(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_moved_and_was_not_stored_comes_back_whole() {
+    let mut dealings = dealings(Arc::new(Failing));
+    let moves = CursorMoves { settled: vec![3], dequeued: vec![Seq(7)], ..CursorMoves::default() };
+    dealings.save_cursors(moves.clone());
+    let answer = dealings.next().await;
+    assert!(matches!(answer, Answer::CursorsNotStored(SaveError::Store(_), back) if back == moves));
+}
+
 #[test]
 fn what_moves_while_another_write_is_under_way_is_stored_together_and_the_newest_counts() {
     let mut moves = GatheredMoves::default();

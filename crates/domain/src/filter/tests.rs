@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::TOPIC_LEVELS_MAX;
 use crate::fixtures::{any_place, any_tx, party};
 
 const TX_ID: &str = "0123456789abcdef";
@@ -120,6 +121,18 @@ fn other_filters_are_ordinary_also_with_a_leading_wildcard() {
     }
     assert_eq!(classify_filter(""), Err(TopicError::Empty));
     assert_eq!(classify_filter("a\0"), Err(TopicError::Nul));
+}
+
+#[test]
+fn a_filter_has_so_many_levels_at_most() {
+    let levels = |count: usize| vec!["+"; count].join("/");
+    let (most, too_many) = (levels(TOPIC_LEVELS_MAX), levels(TOPIC_LEVELS_MAX + 1));
+    assert_eq!(classify_filter(&most), Ok(FilterClass::Ordinary(most.clone())));
+    let of_share = format!("$share/group/{}", levels(TOPIC_LEVELS_MAX - 2));
+    assert!(matches!(classify_filter(&of_share), Ok(FilterClass::Shared { .. })));
+    for filter in [too_many, format!("$share/group/{most}"), format!("tx/+/msg/{most}"), format!("{most}/#")] {
+        assert!(matches!(classify_filter(&filter), Err(TopicError::TooDeep { .. })), "{filter}");
+    }
 }
 
 /// MQTT5 4.7, written down without thought for speed.

@@ -22,16 +22,7 @@ fn key(name: &str) -> SessionKey {
 
 /// A subscription at QoS 2 with nothing special about it.
 fn to(filter: &str) -> SubscriptionRecord {
-    SubscriptionRecord {
-        filter: filter.to_owned(),
-        qos: 2,
-        no_local: false,
-        retain_as_published: false,
-        retain_handling: 0,
-        identifier: None,
-        starts: Vec::new(),
-        backfilled_to: Vec::new(),
-    }
+    SubscriptionRecord::new(filter, 2)
 }
 
 /// A message at QoS 2.
@@ -186,7 +177,6 @@ fn subscriptions_under_tx_and_party_are_passed_over() {
     let mut router = router(&[("alice", PRESENT, &reserved)]);
     assert_eq!(router.subscriptions(), 1);
     assert_eq!(hearers(&mut router, &message("a")), ["alice"]);
-    assert!(!router.shares(&key("alice")));
 }
 
 #[test]
@@ -194,7 +184,6 @@ fn the_members_of_a_share_have_their_turns_from_the_first_again() {
     let shared: &[_] = &[to(SHARED)];
     let mut router = router(&[("alice", PRESENT, shared), ("bob", PASSING, shared), ("carol", PRESENT, shared)]);
     assert_eq!(turns(&mut router, 7), ["alice", "bob", "carol", "alice", "bob", "carol", "alice"]);
-    assert!(router.shares(&key("alice")) && !router.shares(&key("dave")));
 }
 
 #[test]
@@ -224,12 +213,12 @@ fn members_that_are_there_come_before_those_that_come_back() {
         [("alice", AWAY, shared), ("bob", PRESENT, shared), ("carol", LOST, shared), ("dave", PRESENT, shared)];
     let mut router = router(&sessions);
     assert_eq!(turns(&mut router, 4), ["bob", "dave", "bob", "dave"]);
-    router.set_present(&key("bob"), false);
-    router.set_present(&key("dave"), false);
+    router.put(&key("bob"), AWAY, shared);
+    router.put(&key("dave"), AWAY, shared);
     assert_eq!(turns(&mut router, 4), ["alice", "bob", "dave", "alice"], "carol's session is over");
     let at_qos_0 = OrdinaryMessage { qos: Qos::AtMostOnce, ..message("jobs/a") };
     assert!(hearers(&mut router, &at_qos_0).is_empty(), "nobody would wait for it");
-    router.set_present(&key("alice"), true);
+    router.put(&key("alice"), PRESENT, shared);
     assert_eq!(hearers(&mut router, &at_qos_0), ["alice"]);
 }
 
@@ -244,6 +233,16 @@ fn the_turn_goes_on_when_a_member_leaves_or_comes() {
     assert_eq!(turns(&mut router, 4), ["carol", "bob", "alice", "carol"], "whoever comes is the last");
     router.put(&key("bob"), PRESENT, &[to("elsewhere")]);
     assert_eq!(turns(&mut router, 3), ["alice", "carol", "alice"], "bob has unsubscribed");
+}
+
+#[test]
+fn a_member_that_changes_something_else_keeps_its_turn() {
+    let mut router = router(&[("alice", PRESENT, &[to(SHARED), to("a")]), ("bob", PRESENT, &[to(SHARED)])]);
+    router.remove(&key("bob"));
+    assert_eq!(turns(&mut router, 1), ["alice"]);
+    router.put(&key("alice"), PRESENT, &[SubscriptionRecord { qos: 1, ..to(SHARED) }, to("b")]);
+    router.put(&key("bob"), PRESENT, &[to(SHARED)]);
+    assert_eq!(turns(&mut router, 3), ["bob", "alice", "bob"], "alice had the last one");
 }
 
 #[test]
@@ -275,21 +274,10 @@ fn a_session_that_is_put_again_is_known_as_it_was_put_last() {
     assert_eq!((router.subscriptions(), router.subscriber(&key("alice"))), (2, Some(PRESENT)));
     assert_eq!(router.route(&message("a"), None)[0].manner.qos, Qos::AtLeastOnce);
     assert_eq!(hearers(&mut router, &message("b")), ["alice"]);
-    assert!(hearers(&mut router, &message("jobs/a")).is_empty() && !router.shares(&key("alice")));
+    assert!(hearers(&mut router, &message("jobs/a")).is_empty());
     router.put(&key("alice"), PRESENT, &[]);
     assert_holds_nothing(&router);
     assert_eq!(router.subscriber(&key("alice")), Some(PRESENT), "it is still a session");
-}
-
-#[test]
-fn presence_changes_alone() {
-    let mut router = router(&[("alice", PRESENT, &[to("a")])]);
-    router.set_present(&key("alice"), false);
-    assert_eq!(router.subscriber(&key("alice")), Some(AWAY));
-    router.set_present(&key("alice"), true);
-    assert_eq!(router.subscriber(&key("alice")), Some(PRESENT));
-    router.set_present(&key("bob"), true);
-    assert_eq!(router.subscriber(&key("bob")), None, "nobody comes to be by it");
 }
 
 #[test]

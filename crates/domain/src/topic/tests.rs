@@ -104,6 +104,18 @@ fn what_mqtt_forbids_is_refused_everywhere() {
     assert_eq!(classify_topic(&"x".repeat(TOPIC_BYTES_MAX + 1)), Err(TopicError::TooLong { bytes: 1025 }));
 }
 
+#[test]
+fn a_topic_has_so_many_levels_at_most() {
+    let levels = |count: usize| vec!["a"; count].join("/");
+    assert_eq!(classify_topic(&levels(TOPIC_LEVELS_MAX)), Ok(TopicClass::Ordinary));
+    assert_eq!(error(&levels(TOPIC_LEVELS_MAX + 1)), "the topic has 129 levels, where 128 are allowed");
+    assert_eq!(classify_topic(&"/".repeat(TOPIC_LEVELS_MAX)), Err(TopicError::TooDeep { levels: 129 }));
+    let within_tx = |count: usize| format!("tx/{TX_ID}/msg/alice/{}", levels(count - 4));
+    assert!(matches!(classify_topic(&within_tx(TOPIC_LEVELS_MAX)), Ok(TopicClass::Tx(_))));
+    assert_eq!(classify_topic(&within_tx(TOPIC_LEVELS_MAX + 1)), Err(TopicError::TooDeep { levels: 129 }));
+    assert!(format!("msg/alice/{}", levels(200)).parse::<Place>().is_ok(), "what is stored is read");
+}
+
 proptest! {
     #[test]
     fn a_topic_is_read_back_from_its_text(topic in any_topic()) {

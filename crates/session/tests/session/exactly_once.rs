@@ -7,12 +7,6 @@ use quorate_wire::*;
 
 const TX: &str = "transaction-000001";
 
-fn connected(name: &str) -> Endpoint {
-    let mut endpoint = Endpoint::new(name);
-    endpoint.connect_with(connect(false, 3_600), limits()).unwrap();
-    endpoint
-}
-
 fn message(packet_id: u16) -> Packet {
     publish(&format!("tx/{TX}/msg/alice/n"), QoS::ExactlyOnce, packet_id, "said")
 }

@@ -28,12 +28,6 @@ fn resume(endpoint: &mut Endpoint) {
     endpoint.settle(&Logs::default());
 }
 
-/// Until the next cursors go out, and beyond.
-fn pass_time(endpoint: &mut Endpoint) {
-    endpoint.now += Duration::from_millis(200);
-    endpoint.input(|session, now| session.handle_deadline(now));
-}
-
 fn suback_codes(endpoint: &Endpoint) -> Vec<ReasonCode> {
     let suback = endpoint.sent.iter().rev().find_map(|packet| match packet {
         Packet::SubAck(suback) => Some(suback.reason_codes.clone()),
@@ -136,6 +130,24 @@ fn a_filter_that_no_rule_allows_is_refused_with_a_reason() {
     assert_eq!(suback_codes(&alice), [ReasonCode::NotAuthorized]);
     let Some(Packet::SubAck(suback)) = alice.sent.last() else { panic!("no SUBACK") };
     assert_eq!(suback.properties.reason_string.as_deref(), Some("not authorized"));
+}
+
+#[test]
+fn a_topic_and_a_filter_with_too_many_levels_are_refused_as_malformed() {
+    let (most, too_many) = ("a/".repeat(TOPIC_LEVELS_MAX - 1), "a/".repeat(TOPIC_LEVELS_MAX));
+    let cases = [
+        (most, ReasonCode::Success, ReasonCode::GrantedQoS1),
+        (too_many, ReasonCode::TopicNameInvalid, ReasonCode::TopicFilterInvalid),
+    ];
+    for (text, published, subscribed) in cases {
+        let mut alice = durable();
+        alice.packet(publish(&text, QoS::AtLeastOnce, 3, "x"));
+        alice.settle(&Logs::default());
+        assert_eq!(alice.last_reason(), Some(published));
+        alice.subscribe(&text, RetainHandling::SendAtSubscribe, 1);
+        alice.answer_all(&Logs::default());
+        assert_eq!(suback_codes(&alice), [subscribed]);
+    }
 }
 
 #[test]

@@ -80,11 +80,12 @@ impl Model {
             return self.sessions.push(Known { arrival, key, subscriber, records });
         };
         known.subscriber = subscriber;
-        if known.records != records {
-            known.records.clear();
-            self.forget_turns();
-            self.find(key).expect("it was there").records = records.to_vec();
-        }
+        // What stays keeps its place, what is new comes behind it.
+        let place = |filter: &str| known.records.iter().position(|record| record.filter == filter);
+        let mut records = records.to_vec();
+        records.sort_by_key(|record| place(&record.filter).unwrap_or(usize::MAX));
+        known.records = records;
+        self.forget_turns();
     }
 
     fn remove(&mut self, key: &SessionKey) {
@@ -167,7 +168,8 @@ impl Model {
 #[derive(Debug, Clone)]
 enum Step {
     Put(SessionKey, Subscriber, Vec<SubscriptionRecord>),
-    SetPresent(SessionKey, bool),
+    /// Put again with the records that it has.
+    ComeOrGo(SessionKey, Subscriber),
     Remove(SessionKey),
     Route(OrdinaryMessage, Option<SessionKey>),
     RouteAgain(Share, OrdinaryMessage, SessionKey),
@@ -176,6 +178,10 @@ enum Step {
 
 fn any_key() -> impl Strategy<Value = SessionKey> {
     prop::sample::select(&NAMES[..]).prop_map(key)
+}
+
+fn any_subscriber() -> impl Strategy<Value = Subscriber> {
+    (any::<bool>(), any::<bool>()).prop_map(|(durable, present)| Subscriber { durable, present })
 }
 
 fn any_records() -> impl Strategy<Value = Vec<SubscriptionRecord>> {
@@ -204,11 +210,10 @@ fn any_message() -> impl Strategy<Value = OrdinaryMessage> {
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let subscriber = (any::<bool>(), any::<bool>()).prop_map(|(durable, present)| Subscriber { durable, present });
     let shares: Vec<Share> = SHARED_FILTERS.iter().filter_map(|filter| share_of(filter)).collect();
     prop_oneof![
-        3 => (any_key(), subscriber, any_records()).prop_map(|(key, it, records)| Step::Put(key, it, records)),
-        1 => (any_key(), any::<bool>()).prop_map(|(key, present)| Step::SetPresent(key, present)),
+        3 => (any_key(), any_subscriber(), any_records()).prop_map(|(key, it, records)| Step::Put(key, it, records)),
+        1 => (any_key(), any_subscriber()).prop_map(|(key, it)| Step::ComeOrGo(key, it)),
         1 => any_key().prop_map(Step::Remove),
         6 => (any_message(), prop::option::of(any_key())).prop_map(|(message, key)| Step::Route(message, key)),
         2 => (prop::sample::select(shares), any_message(), any_key())
@@ -216,6 +221,20 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (any_key(), prop::sample::select(&FILTERS[..]), any_message())
             .prop_map(|(key, filter, message)| Step::MeetRetained(key, filter, message)),
     ]
+}
+
+/// A router into which every session comes anew, with what it subscribes to now.
+fn rebuilt(router: &Router, model: &Model) -> Router {
+    let mut rebuilt = Router::new(open_access());
+    for known in &model.sessions {
+        rebuilt.put(&known.key, known.subscriber, &known.records);
+    }
+    // Whose turn it was, in the new numbers.
+    for (share, members) in &router.members {
+        let served = router.sessions.keys().filter(|number| **number <= members.served).count();
+        rebuilt.members.get_mut(share).expect("it has members").served = served as Number;
+    }
+    rebuilt
 }
 
 fn sorted(mut routed: Vec<Routed>) -> Vec<Routed> {
@@ -233,10 +252,10 @@ proptest! {
                     router.put(&key, subscriber, &records);
                     model.put(&key, subscriber, &records);
                 }
-                Step::SetPresent(key, present) => {
-                    router.set_present(&key, present);
+                Step::ComeOrGo(key, subscriber) => {
                     if let Some(known) = model.find(&key) {
-                        known.subscriber.present = present;
+                        known.subscriber = subscriber;
+                        router.put(&key, subscriber, &known.records);
                     }
                 }
                 Step::Remove(key) => {
@@ -261,5 +280,32 @@ proptest! {
         NAMES.iter().for_each(|name| router.remove(&key(name)));
         assert_holds_nothing(&router);
         prop_assert!(router.numbers.is_empty() && router.sessions.is_empty());
+    }
+    #[test]
+    fn a_router_that_was_changed_is_like_one_that_is_built_anew(steps in prop::collection::vec(any_step(), 0..60)) {
+        let (mut router, mut model) = (Router::new(open_access()), Model::new(open_access()));
+        for step in steps {
+            match step {
+                Step::Put(key, subscriber, records) => {
+                    router.put(&key, subscriber, &records);
+                    model.put(&key, subscriber, &records);
+                }
+                Step::Remove(key) => {
+                    router.remove(&key);
+                    model.remove(&key);
+                }
+                Step::Route(message, publisher) => drop(router.route(&message, publisher.as_ref())),
+                Step::ComeOrGo(..) | Step::RouteAgain(..) | Step::MeetRetained(..) => {}
+            }
+        }
+        let mut rebuilt = rebuilt(&router, &model);
+        prop_assert_eq!(router.subscriptions(), rebuilt.subscriptions());
+        for topic in TOPICS {
+            prop_assert_eq!(router.own.matches(topic).count(), rebuilt.own.matches(topic).count(), "{}", topic);
+            for _ in NAMES {
+                let (one, other) = (router.route(&message(topic), None), rebuilt.route(&message(topic), None));
+                prop_assert_eq!(sorted(one), sorted(other), "{}", topic);
+            }
+        }
     }
 }

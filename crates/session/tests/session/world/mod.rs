@@ -134,6 +134,10 @@ pub struct Endpoint {
     pub wills: Vec<Effect>,
     pub replays: Vec<String>,
     pub left_out: Vec<String>,
+    /// Whether the store takes no moves.
+    pub moves_fail: bool,
+    /// What it did not take.
+    pub lost: Vec<CursorMoves>,
     /// What was let through to ordinary topics.
     pub published: Vec<Effect>,
     pub appends: VecDeque<Appending>,
@@ -192,6 +196,8 @@ impl Endpoint {
             wills: Vec::new(),
             replays: Vec::new(),
             left_out: Vec::new(),
+            moves_fail: false,
+            lost: Vec::new(),
             published: Vec::new(),
             appends: VecDeque::new(),
             calls: VecDeque::new(),
@@ -301,6 +307,7 @@ impl Endpoint {
                     let write = self.write(|stored| stored.receipts.retain(|packet_id, _| !is_released(packet_id)));
                     self.calls.push_back(Call::Release(write));
                 }
+                Effect::SaveCursors(moves) if self.moves_fail => self.lost.push(moves),
                 Effect::SaveCursors(moves) => {
                     self.write(|stored| stored.keep(moves));
                 }
@@ -446,6 +453,7 @@ impl Endpoint {
     fn forget_connection(&mut self) {
         self.session = None;
         self.calls.clear();
+        self.lost.clear();
         self.appends.clear();
         self.unacked.clear();
     }
@@ -470,6 +478,12 @@ impl Endpoint {
             _ => None,
         }
     }
+}
+
+/// Until the next cursors go out, and beyond.
+pub fn pass_time(endpoint: &mut Endpoint) {
+    endpoint.now += Duration::from_millis(200);
+    endpoint.input(|session, now| session.handle_deadline(now));
 }
 
 /// A party with a session that outlives its connection.
