@@ -31,7 +31,13 @@ impl Process {
     /// Its resident memory in bytes.
     pub fn resident_bytes(self) -> anyhow::Result<u64> {
         let status = self.read("status")?;
-        resident_kib(&status).map(|kib| kib * 1024).context("no VmRSS in /proc/{pid}/status")
+        kib_of(&status, "VmRSS:").map(|kib| kib * 1024).context("no VmRSS in /proc/{pid}/status")
+    }
+
+    /// The most that its resident memory ever was, in bytes.
+    pub fn peak_resident_bytes(self) -> anyhow::Result<u64> {
+        let status = self.read("status")?;
+        kib_of(&status, "VmHWM:").map(|kib| kib * 1024).context("no VmHWM in /proc/{pid}/status")
     }
 
     fn read(self, file: &str) -> anyhow::Result<String> {
@@ -51,8 +57,8 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(times.next()?? + times.next()??)
 }
 
-fn resident_kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn kib_of(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -68,14 +74,17 @@ mod tests {
     }
 
     #[test]
-    fn resident_memory_is_read_from_its_line() {
-        assert_eq!(resident_kib("Name:\tx\nVmRSS:\t   1234 kB\nThreads:\t1\n"), Some(1234));
-        assert_eq!(resident_kib("Name:\tx\n"), None);
+    fn memory_is_read_from_its_line() {
+        let status = "Name:\tx\nVmHWM:\t   2345 kB\nVmRSS:\t   1234 kB\nThreads:\t1\n";
+        assert_eq!(kib_of(status, "VmRSS:"), Some(1234));
+        assert_eq!(kib_of(status, "VmHWM:"), Some(2345));
+        assert_eq!(kib_of("Name:\tx\n", "VmRSS:"), None);
     }
 
     #[test]
     fn this_process_can_be_looked_at() {
         assert!(Process::Own.resident_bytes().expect("a figure") > 0);
+        assert!(Process::Own.peak_resident_bytes().expect("a figure") > 0);
         Process::Own.cpu_time().expect("a figure");
     }
 }
