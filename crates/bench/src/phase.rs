@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Serialize, Serializer};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::process::Process;
+use crate::process::{Process, machine_cpu_time};
 
 /// How often memory is looked at. A look reads one small file.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
@@ -27,13 +28,17 @@ impl Counter {
 }
 
 /// What a phase took.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cost {
+    #[serde(rename = "elapsed_s", serialize_with = "as_seconds")]
     pub elapsed: Duration,
     /// CPU that the broker used, in cores.
     pub broker_cores: f64,
     /// CPU that this load generator used, in cores.
     pub generator_cores: f64,
+    /// CPU that everything else on the machine used, in cores: the kernel's share of disk and network, and whoever
+    /// disturbs the measurement.
+    pub other_cores: f64,
     /// The most resident memory of the broker that a look found.
     pub resident_bytes_max: u64,
 }
@@ -48,7 +53,8 @@ pub async fn watch<T>(
     work: impl Future<Output = T>,
 ) -> anyhow::Result<(T, Cost)> {
     let bar = progress_bar(name, total);
-    let (broker_cpu, generator_cpu, began) = (broker.cpu_time()?, Process::Own.cpu_time()?, Instant::now());
+    let before = CpuTimes::read(broker)?;
+    let began = Instant::now();
     let mut resident_bytes_max = broker.resident_bytes()?;
     let mut looks = interval(BETWEEN_LOOKS);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -64,14 +70,34 @@ pub async fn watch<T>(
     };
     let elapsed = began.elapsed();
     bar.finish_and_clear();
-    let cores = |cpu: Duration| cpu.as_secs_f64() / elapsed.as_secs_f64();
+    let after = CpuTimes::read(broker)?;
+    let cores = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() / elapsed.as_secs_f64();
+    let broker_cores = cores(before.broker, after.broker);
+    let generator_cores = cores(before.generator, after.generator);
     let cost = Cost {
         elapsed,
-        broker_cores: cores(broker.cpu_time()?.saturating_sub(broker_cpu)),
-        generator_cores: cores(Process::Own.cpu_time()?.saturating_sub(generator_cpu)),
+        broker_cores,
+        generator_cores,
+        other_cores: (cores(before.machine, after.machine) - broker_cores - generator_cores).max(0.0),
         resident_bytes_max: resident_bytes_max.max(broker.resident_bytes()?),
     };
     Ok((outcome, cost))
+}
+
+fn as_seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(elapsed.as_secs_f64())
+}
+
+struct CpuTimes {
+    broker: Duration,
+    generator: Duration,
+    machine: Duration,
+}
+
+impl CpuTimes {
+    fn read(broker: Process) -> anyhow::Result<CpuTimes> {
+        Ok(CpuTimes { broker: broker.cpu_time()?, generator: Process::Own.cpu_time()?, machine: machine_cpu_time()? })
+    }
 }
 
 fn progress_bar(name: String, total: u64) -> ProgressBar {

@@ -11,6 +11,19 @@ const TICKS_PER_SECOND: u64 = 100;
 /// `utime` in the fields after the command's name, counted from 0 (proc_pid_stat(5): fields 14 and 15 of all).
 const USER_TIME_FIELD: usize = 11;
 
+/// The first line of `/proc/stat` counts what all processors did (proc_stat(5)); these two of its fields, counted from 0
+/// after its name, are idleness.
+const IDLE_FIELDS: [usize; 2] = [3, 4];
+/// What guests use is in user time already.
+const FIELDS_COUNTED: usize = 8;
+
+/// CPU time that all processes of the machine have used since its start, and what its host kept from it.
+pub fn machine_cpu_time() -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    let ticks = busy_ticks(&stat).context("an unknown form of /proc/stat")?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
 /// A process to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
@@ -57,6 +70,13 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(times.next()?? + times.next()??)
 }
 
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let fields = line.split_whitespace().take(FIELDS_COUNTED).enumerate();
+    let busy = fields.filter(|(place, _)| !IDLE_FIELDS.contains(place));
+    busy.map(|(_, field)| field.parse::<u64>().ok()).sum()
+}
+
 fn kib_of(status: &str, field: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()
@@ -71,6 +91,13 @@ mod tests {
         let stat = "7 (a) b) c) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 8 0 1000 1 1";
         assert_eq!(cpu_ticks(stat), Some(300));
         assert_eq!(cpu_ticks("7 (short) S 1"), None);
+    }
+
+    #[test]
+    fn the_machine_is_busy_with_all_but_idleness() {
+        assert_eq!(busy_ticks("cpu  1 2 4 1000 2000 8 16 32 64 128\ncpu0 1 2 4 8\n"), Some(63));
+        assert_eq!(busy_ticks("intr 1\n"), None);
+        machine_cpu_time().expect("a figure");
     }
 
     #[test]

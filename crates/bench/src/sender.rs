@@ -25,7 +25,7 @@ pub enum Place {
 }
 
 impl Place {
-    fn topic(&self, number: u64) -> String {
+    pub fn topic(&self, number: u64) -> String {
         match self {
             Place::Slots { tx, party } => format!("tx/{tx}/broadcast/{number}/{party}"),
             Place::Topic(topic) => topic.clone(),

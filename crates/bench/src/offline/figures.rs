@@ -36,8 +36,7 @@ pub struct Stored {
     pub refused: BTreeMap<String, u64>,
     pub unanswered: u64,
     pub broken: Vec<String>,
-    pub broker_cores: f64,
-    pub generator_cores: f64,
+    pub cost: Cost,
 }
 
 /// The way out.
@@ -53,8 +52,7 @@ pub struct Delivered {
     /// Not all came, and the last did long before the time was up.
     pub is_stuck: bool,
     pub broken: Vec<String>,
-    pub broker_cores: f64,
-    pub generator_cores: f64,
+    pub cost: Cost,
 }
 
 /// Resident memory of the broker's process, in bytes.
@@ -67,7 +65,7 @@ pub struct Memory {
 }
 
 impl Stored {
-    pub fn new(sent: Sent, cost: &Cost) -> Stored {
+    pub fn new(sent: Sent, cost: Cost) -> Stored {
         let ms = |share: f64| sent.acknowledged.quantile(share).as_secs_f64() * 1000.0;
         Stored {
             messages: sent.acknowledged.all,
@@ -77,15 +75,14 @@ impl Stored {
             refused: sent.refused,
             unanswered: sent.unanswered,
             broken: sent.broken,
-            broker_cores: cost.broker_cores,
-            generator_cores: cost.generator_cores,
+            cost,
         }
     }
 }
 
 impl Delivered {
     /// What was heard from `began` on; `ended` is when it was complete or the time was up.
-    pub fn new(heard: Heard, expected: u64, began: Instant, ended: Instant, cost: &Cost) -> Delivered {
+    pub fn new(heard: Heard, expected: u64, began: Instant, ended: Instant, cost: Cost) -> Delivered {
         let messages = heard.messages.all;
         let last = heard.last.unwrap_or(began);
         // A run in which nothing came has no rate; a microsecond keeps it a number.
@@ -97,8 +94,7 @@ impl Delivered {
             per_s: messages as f64 / seconds,
             is_stuck: messages < expected && ended.saturating_duration_since(last) > STUCK_AFTER,
             broken: heard.broken,
-            broker_cores: cost.broker_cores,
-            generator_cores: cost.generator_cores,
+            cost,
         }
     }
 }
@@ -108,8 +104,13 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
-    const COST: Cost =
-        Cost { elapsed: Duration::from_secs(2), broker_cores: 1.0, generator_cores: 0.5, resident_bytes_max: 1 };
+    const COST: Cost = Cost {
+        elapsed: Duration::from_secs(2),
+        broker_cores: 1.0,
+        generator_cores: 0.5,
+        other_cores: 0.0,
+        resident_bytes_max: 1,
+    };
 
     fn heard(messages: u64, last: Instant) -> Heard {
         let clock = Clock::new();
@@ -123,7 +124,7 @@ mod tests {
     fn the_rate_out_counts_until_the_last_message() {
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        let drained = Delivered::new(heard(10, at(2)), 10, began, at(4), &COST);
+        let drained = Delivered::new(heard(10, at(2)), 10, began, at(4), COST);
         assert_eq!((drained.per_s, drained.is_stuck), (5.0, false));
     }
 
@@ -131,8 +132,8 @@ mod tests {
     fn a_drain_that_stops_short_is_stuck_and_one_that_is_slow_is_not() {
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        assert!(Delivered::new(heard(9, at(2)), 10, began, at(20), &COST).is_stuck);
-        assert!(!Delivered::new(heard(9, at(20)), 10, began, at(20), &COST).is_stuck);
-        assert!(Delivered::new(Heard::new(), 10, began, at(20), &COST).is_stuck);
+        assert!(Delivered::new(heard(9, at(2)), 10, began, at(20), COST).is_stuck);
+        assert!(!Delivered::new(heard(9, at(20)), 10, began, at(20), COST).is_stuck);
+        assert!(Delivered::new(Heard::new(), 10, began, at(20), COST).is_stuck);
     }
 }

@@ -8,18 +8,16 @@ use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, ValueEnum};
 
 use crate::disk;
+use crate::scene::Load;
 use crate::stamp::PAYLOAD_BYTES_MIN;
 use crate::subject::{Kind, Programs};
 
 mod figures;
 mod report;
 mod run;
-mod scene;
 
 use report::{Entry, Outcome, Report};
 
-/// Deliveries that a receiver has not acknowledged, at every broker: Quorate's own limit with its defaults.
-pub const DELIVERIES_INFLIGHT: u16 = 256;
 /// Two connections and a certificate each: beyond it one machine runs out of file descriptors and patience.
 const PUBLISHERS_MAX: u32 = 5_000;
 /// `receive_maximum` of the broker's defaults: more is never in flight.
@@ -50,8 +48,9 @@ anything was drained; the most that was seen while draining; the most that it ev
 store after storing, less what they had before, divided by the messages stored; mosquitto is told to write its memory \
 before (SIGUSR1).
 
-cores: CPU used by the broker and by this load generator, which shares the machine. Where the generator uses more than \
-the broker, and both together all there are, a faster broker would not have been noticed.
+cores: CPU used by the broker, by this load generator, which shares the machine, and by everything else on it. Where the \
+generator uses more than the broker, and all are used, a faster broker would not have been noticed; where the others use \
+much, something disturbs the measurement.
 
 Payloads do not compress, as ciphertext does not. Refused publishes, and such as were never answered, are shown.
 
@@ -124,18 +123,6 @@ pub struct Args {
     /// One JSON object on standard output instead of a table.
     #[arg(long)]
     json: bool,
-}
-
-/// What one run does.
-#[derive(Debug, Clone, Copy)]
-struct Load {
-    publishers: u32,
-    inflight: u16,
-    messages: u64,
-    payload_bytes: usize,
-    absent: u32,
-    present: u32,
-    phase_max: Duration,
 }
 
 /// Runs everything that is asked for and installed, prints, and fails where Quorate did.

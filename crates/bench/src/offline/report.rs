@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Args;
 use super::figures::{Delivered, Figures};
+use crate::phase::Cost;
 use crate::subject::Kind;
 
 /// What the issue asks of the rate in, with our fsync on: mosquitto's, and so many times that of nats-server.
@@ -164,7 +165,7 @@ impl Report {
 }
 
 const HEAD: &str = "  broker             stored     in/s  PUBACK p50/p99 ms    drained    out/s  disk B/msg   \
-                    RSS MB before/stored/draining/peak   cores broker+generator in, out";
+                    RSS MB before/stored/draining/peak   cores broker+generator+others in, out";
 
 fn write_entry(entry: &Entry, text: &mut String) -> std::fmt::Result {
     let name = entry.kind.name();
@@ -177,8 +178,7 @@ fn write_entry(entry: &Entry, text: &mut String) -> std::fmt::Result {
     let mb = |bytes: u64| bytes as f64 / 1e6;
     writeln!(
         text,
-        "  {name:<15}{:>10}{:>9.0}{:>12.1}/{:<6.1}{:>11}{:>9.0}{:>12.0}   {:>10.0}/{:.0}/{:.0}/{:.0}{:>18.2}+{:.2}, \
-         {:.2}+{:.2}",
+        "  {name:<15}{:>10}{:>9.0}{:>12.1}/{:<6.1}{:>11}{:>9.0}{:>12.0}   {:>10.0}/{:.0}/{:.0}/{:.0}   {}, {}",
         stored.messages,
         stored.per_s,
         stored.puback_p50_ms,
@@ -190,10 +190,8 @@ fn write_entry(entry: &Entry, text: &mut String) -> std::fmt::Result {
         mb(memory.after_storing_bytes),
         mb(memory.draining_bytes_max),
         mb(memory.peak_bytes),
-        stored.broker_cores,
-        stored.generator_cores,
-        drained.broker_cores,
-        drained.generator_cores,
+        cores(&stored.cost),
+        cores(&drained.cost),
     )?;
     for (refusal, count) in &stored.refused {
         writeln!(text, "    {count} publishes were refused: {refusal}")?;
@@ -209,6 +207,10 @@ fn write_entry(entry: &Entry, text: &mut String) -> std::fmt::Result {
         write_shortfall("those present", heard, text)?;
     }
     write_shortfall("those who were absent", drained, text)
+}
+
+fn cores(cost: &Cost) -> String {
+    format!("{:.2}+{:.2}+{:.2}", cost.broker_cores, cost.generator_cores, cost.other_cores)
 }
 
 fn write_shortfall(who: &str, delivered: &Delivered, text: &mut String) -> std::fmt::Result {
@@ -258,6 +260,7 @@ fn measured(entry: &Entry) -> Option<&Figures> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use clap::Parser;
 
@@ -271,17 +274,17 @@ mod tests {
         args: Args,
     }
 
+    const COST: Cost = Cost {
+        elapsed: Duration::from_secs(1),
+        broker_cores: 1.0,
+        generator_cores: 1.0,
+        other_cores: 0.0,
+        resident_bytes_max: 3,
+    };
+
     fn figures(per_s: f64) -> Figures {
-        let drained = Delivered {
-            expected: 10,
-            messages: 10,
-            again: 0,
-            per_s,
-            is_stuck: false,
-            broken: Vec::new(),
-            broker_cores: 1.0,
-            generator_cores: 1.0,
-        };
+        let drained =
+            Delivered { expected: 10, messages: 10, again: 0, per_s, is_stuck: false, broken: Vec::new(), cost: COST };
         let stored = Stored {
             messages: 10,
             per_s,
@@ -290,8 +293,7 @@ mod tests {
             refused: BTreeMap::from([("refused: quota exceeded".to_owned(), 3)]),
             unanswered: 0,
             broken: Vec::new(),
-            broker_cores: 1.0,
-            generator_cores: 1.0,
+            cost: COST,
         };
         let memory = Memory { before_bytes: 1, after_storing_bytes: 2, draining_bytes_max: 3, peak_bytes: 4 };
         Figures { stored, heard: None, drained, memory, disk_bytes_per_message: 300.0 }

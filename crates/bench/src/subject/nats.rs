@@ -17,7 +17,7 @@ pub fn invocation(places: &Places<'_>) -> Invocation {
          }}\n",
         store = places.store.display().to_string(),
         port = places.port,
-        pending = crate::offline::DELIVERIES_INFLIGHT,
+        pending = crate::scene::DELIVERIES_INFLIGHT,
         ca = certificates.ca(),
         certificate = certificates.certificate(),
         key = certificates.key(),

@@ -1,12 +1,36 @@
 //! Who takes part in a run: publishers, sessions that subscribed and went, subscribers that stay.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use quorate_client::{Client, ConnectOptions, QoS};
 use quorate_testkit::manifest;
 
-use super::{DELIVERIES_INFLIGHT, Load};
 use crate::sender::Place;
-use crate::subject::{Kind, Subject};
+use crate::subject::Kind;
+
+/// Deliveries that a receiver has not acknowledged, at every broker: Quorate's own limit with its defaults.
+pub const DELIVERIES_INFLIGHT: u16 = 256;
+
+/// What one run does.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub publishers: u32,
+    /// Unacknowledged messages a publisher.
+    pub inflight: u16,
+    /// Of all publishers together.
+    pub messages: u64,
+    pub payload_bytes: usize,
+    /// Sessions that are away while messages are stored.
+    pub absent: u32,
+    /// Subscribers that are there meanwhile, each hearing all.
+    pub present: u32,
+    /// The longest that storing, and draining, may take.
+    pub phase_max: Duration,
+}
+
+/// What a party of this name connects with.
+pub type ConnectAs<'a> = &'a dyn Fn(&str) -> anyhow::Result<ConnectOptions>;
 
 /// All of them, connected but for the absent.
 pub struct Scene {
@@ -19,22 +43,22 @@ pub struct Scene {
 
 impl Scene {
     /// The absent come first: they are known before anything is said.
-    pub async fn build(subject: &Subject, kind: Kind, load: &Load) -> anyhow::Result<Scene> {
+    pub async fn build(connect_as: ConnectAs<'_>, kind: Kind, load: &Load) -> anyhow::Result<Scene> {
         let mut absent = Vec::new();
         for number in 0..load.absent {
-            let options = durable(subject, &format!("absent-{number}"))?;
+            let options = durable(connect_as, &format!("absent-{number}"))?;
             let client = subscribed(&options, &filter_of_absent(kind, number)).await.context("an absent session")?;
             client.disconnect().await?;
             absent.push(options);
         }
         let mut present = Vec::new();
         for number in 0..load.present {
-            let options = durable(subject, &present_name(number))?;
+            let options = durable(connect_as, &present_name(number))?;
             present.push(subscribed(&options, filter_of_present(kind)).await.context("a subscriber")?);
         }
         let mut publishers = Vec::new();
         for number in 0..load.publishers {
-            publishers.push(publisher(subject, kind, load, number).await.context("a publisher")?);
+            publishers.push(publisher(connect_as, kind, load, number).await.context("a publisher")?);
         }
         Ok(Scene { publishers, absent, present })
     }
@@ -46,8 +70,8 @@ pub fn absent_of(publisher: usize, load: &Load) -> usize {
 }
 
 /// A session that outlives its connection.
-fn durable(subject: &Subject, name: &str) -> anyhow::Result<ConnectOptions> {
-    let mut options = subject.connect_options(name)?;
+fn durable(connect_as: ConnectAs<'_>, name: &str) -> anyhow::Result<ConnectOptions> {
+    let mut options = connect_as(name)?;
     options.receive_maximum = DELIVERIES_INFLIGHT;
     Ok(options)
 }
@@ -58,10 +82,10 @@ async fn subscribed(options: &ConnectOptions, filter: &str) -> anyhow::Result<Cl
     Ok(client)
 }
 
-async fn publisher(subject: &Subject, kind: Kind, load: &Load, number: u32) -> anyhow::Result<(Client, Place)> {
+async fn publisher(connect_as: ConnectAs<'_>, kind: Kind, load: &Load, number: u32) -> anyhow::Result<(Client, Place)> {
     let party = format!("publisher-{number}");
     let absent = absent_of(number as usize, load);
-    let mut options = subject.connect_options(&party)?;
+    let mut options = connect_as(&party)?;
     options.clean_start = true;
     options.session_expiry_s = 0;
     let client = Client::connect(options).await?;
