@@ -15,6 +15,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// One run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
+    /// Appends of one message's bytes, each synced, a second, without a broker, right before the run.
+    pub disk_syncs_per_s: f64,
     pub stored: Stored,
     /// What those who were there heard; `None` where nobody was.
     pub heard: Option<Delivered>,

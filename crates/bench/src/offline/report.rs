@@ -35,8 +35,6 @@ pub enum Outcome {
 #[derive(Debug, Serialize)]
 pub struct Report {
     setting: Setting,
-    /// Appends of one message's bytes, each synced, a second, without a broker.
-    disk_syncs_per_s: f64,
     acknowledgements: Vec<Acknowledgement>,
     runs: Vec<Entry>,
     ratios: Vec<Ratio>,
@@ -72,7 +70,7 @@ struct Ratio {
 }
 
 impl Report {
-    pub(super) fn new(args: &Args, disk_syncs_per_s: f64, runs: Vec<Entry>) -> Report {
+    pub(super) fn new(args: &Args, runs: Vec<Entry>) -> Report {
         Report {
             setting: Setting {
                 publishers: args.publishers,
@@ -83,7 +81,6 @@ impl Report {
                 seconds_max: args.seconds_max,
                 processors: std::thread::available_parallelism().map_or(0, usize::from),
             },
-            disk_syncs_per_s,
             acknowledgements: args
                 .brokers
                 .iter()
@@ -129,20 +126,18 @@ impl Report {
         writeln!(
             text,
             "{messages} messages of {payload_bytes} bytes at QoS 1 for {absent} absent, {publishers} publishers over \
-             mutual TLS, {inflight} in flight each, at most {seconds_max} s a phase, {processors} processors; the disk \
-             syncs {:.0} appends/s",
-            self.disk_syncs_per_s
+             mutual TLS, {inflight} in flight each, at most {seconds_max} s a phase, {processors} processors"
         )?;
         writeln!(text, "\nwhat an acknowledgement means")?;
         for Acknowledgement { kind, means } in &self.acknowledgements {
             writeln!(text, "  {:<15}{means}", kind.name())?;
         }
-        let mut present = None;
-        for entry in &self.runs {
-            if present.replace(entry.present) != Some(entry.present) {
-                writeln!(text, "\n{} subscribers present\n{HEAD}", entry.present)?;
-            }
-            write_entry(entry, text)?;
+        for group in self.runs.chunk_by(|one, next| one.present == next.present) {
+            let present = group.first().map_or(0, |entry| entry.present);
+            writeln!(text, "\n{present} subscribers present\n{RATES}")?;
+            group.iter().try_for_each(|entry| write_rates(entry, text))?;
+            writeln!(text, "{COSTS}")?;
+            group.iter().try_for_each(|entry| write_costs(entry, text))?;
         }
         if !self.ratios.is_empty() {
             writeln!(text, "\nratios")?;
@@ -164,34 +159,22 @@ impl Report {
     }
 }
 
-const HEAD: &str = "  broker             stored     in/s  PUBACK p50/p99 ms    drained    out/s  disk B/msg   \
-                    RSS MB before/stored/draining/peak   cores broker+generator+others in, out";
+const RATES: &str = "  broker             stored      in/s   PUBACK p50    p99 ms     drained     out/s   disk syncs/s";
+const COSTS: &str = "  broker           disk bytes a message   RSS MB before   stored   draining   peak   \
+                     cores in: broker generator others   out: broker generator others";
 
-fn write_entry(entry: &Entry, text: &mut String) -> std::fmt::Result {
+fn write_rates(entry: &Entry, text: &mut String) -> std::fmt::Result {
     let name = entry.kind.name();
     let figures = match &entry.outcome {
         Outcome::Missing => return writeln!(text, "  {name:<15}not installed: {}", entry.kind.installation()),
         Outcome::Failed(error) => return writeln!(text, "  {name:<15}failed: {error}"),
         Outcome::Measured(figures) => figures,
     };
-    let Figures { stored, heard, drained, memory, disk_bytes_per_message } = figures.as_ref();
-    let mb = |bytes: u64| bytes as f64 / 1e6;
+    let Figures { disk_syncs_per_s, stored, heard, drained, .. } = figures.as_ref();
     writeln!(
         text,
-        "  {name:<15}{:>10}{:>9.0}{:>12.1}/{:<6.1}{:>11}{:>9.0}{:>12.0}   {:>10.0}/{:.0}/{:.0}/{:.0}   {}, {}",
-        stored.messages,
-        stored.per_s,
-        stored.puback_p50_ms,
-        stored.puback_p99_ms,
-        drained.messages,
-        drained.per_s,
-        disk_bytes_per_message,
-        mb(memory.before_bytes),
-        mb(memory.after_storing_bytes),
-        mb(memory.draining_bytes_max),
-        mb(memory.peak_bytes),
-        cores(&stored.cost),
-        cores(&drained.cost),
+        "  {name:<15}{:>10}{:>10.0}{:>13.1}{:>10.1}{:>12}{:>10.0}{disk_syncs_per_s:>15.0}",
+        stored.messages, stored.per_s, stored.puback_p50_ms, stored.puback_p99_ms, drained.messages, drained.per_s,
     )?;
     for (refusal, count) in &stored.refused {
         writeln!(text, "    {count} publishes were refused: {refusal}")?;
@@ -209,8 +192,26 @@ fn write_entry(entry: &Entry, text: &mut String) -> std::fmt::Result {
     write_shortfall("those who were absent", drained, text)
 }
 
-fn cores(cost: &Cost) -> String {
-    format!("{:.2}+{:.2}+{:.2}", cost.broker_cores, cost.generator_cores, cost.other_cores)
+fn write_costs(entry: &Entry, text: &mut String) -> std::fmt::Result {
+    let Some(Figures { stored, drained, memory, disk_bytes_per_message, .. }) = measured(entry) else {
+        return Ok(());
+    };
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    let cores =
+        |cost: &Cost| format!("{:>7.2}{:>10.2}{:>7.2}", cost.broker_cores, cost.generator_cores, cost.other_cores);
+    writeln!(
+        text,
+        "  {:<15}{disk_bytes_per_message:>22.0}{:>16.0}{:>9.0}{:>11.0}{:>7.0}{:>12}{}{:>8}{}",
+        entry.kind.name(),
+        mb(memory.before_bytes),
+        mb(memory.after_storing_bytes),
+        mb(memory.draining_bytes_max),
+        mb(memory.peak_bytes),
+        "",
+        cores(&stored.cost),
+        "",
+        cores(&drained.cost),
+    )
 }
 
 fn write_shortfall(who: &str, delivered: &Delivered, text: &mut String) -> std::fmt::Result {
@@ -296,12 +297,12 @@ mod tests {
             cost: COST,
         };
         let memory = Memory { before_bytes: 1, after_storing_bytes: 2, draining_bytes_max: 3, peak_bytes: 4 };
-        Figures { stored, heard: None, drained, memory, disk_bytes_per_message: 300.0 }
+        Figures { disk_syncs_per_s: 100.0, stored, heard: None, drained, memory, disk_bytes_per_message: 300.0 }
     }
 
     fn report(runs: Vec<(Kind, Outcome)>) -> Report {
         let runs = runs.into_iter().map(|(kind, outcome)| Entry { kind, present: 0, outcome }).collect();
-        Report::new(&Line::parse_from(["offline"]).args, 100.0, runs)
+        Report::new(&Line::parse_from(["offline"]).args, runs)
     }
 
     fn measured_at(per_s: f64) -> Outcome {

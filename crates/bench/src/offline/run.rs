@@ -24,13 +24,16 @@ const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
 /// Measures one broker with one load.
 pub async fn measure(kind: Kind, programs: &Programs, load: &Load) -> anyhow::Result<Figures> {
+    let (folder, bytes) = (std::env::temp_dir(), load.payload_bytes);
+    let measuring = tokio::task::spawn_blocking(move || disk::synced_appends_per_second(&folder, bytes));
+    let disk_syncs_per_s = measuring.await?.context("measuring the disk")?;
     let subject = Subject::start(kind, programs, load.messages).await.context("it did not start")?;
-    let figures = measure_started(&subject, kind, load).await?;
+    let figures = measure_started(&subject, kind, load, disk_syncs_per_s).await?;
     subject.end().await.context("ending it")?;
     Ok(figures)
 }
 
-async fn measure_started(subject: &Subject, kind: Kind, load: &Load) -> anyhow::Result<Figures> {
+async fn measure_started(subject: &Subject, kind: Kind, load: &Load, disk_syncs_per_s: f64) -> anyhow::Result<Figures> {
     let process = subject.process()?;
     let Scene { publishers, absent, present } = Scene::build(&|name| subject.connect_options(name), kind, load).await?;
     sleep(SETTLED_AFTER).await;
@@ -57,6 +60,7 @@ async fn measure_started(subject: &Subject, kind: Kind, load: &Load) -> anyhow::
     let (drained, drain_cost) = drain(absent, &filled.per_absent, load, process, kind).await?;
     drop(filled.publishers);
     Ok(Figures {
+        disk_syncs_per_s,
         stored: Stored::new(filled.sent, cost),
         heard,
         drained,
