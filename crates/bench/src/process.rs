@@ -11,6 +11,19 @@ const TICKS_PER_SECOND: u64 = 100;
 /// `utime` in the fields after the command's name, counted from 0 (proc_pid_stat(5): fields 14 and 15 of all).
 const USER_TIME_FIELD: usize = 11;
 
+/// The first line of `/proc/stat` counts what all processors did (proc_stat(5)); these two of its fields, counted from 0
+/// after its name, are idleness.
+const IDLE_FIELDS: [usize; 2] = [3, 4];
+/// What guests use is in user time already.
+const FIELDS_COUNTED: usize = 8;
+
+/// CPU time that all processes of the machine have used since its start, and what its host kept from it.
+pub fn machine_cpu_time() -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    let ticks = busy_ticks(&stat).context("an unknown form of /proc/stat")?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
 /// A process to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
@@ -31,7 +44,13 @@ impl Process {
     /// Its resident memory in bytes.
     pub fn resident_bytes(self) -> anyhow::Result<u64> {
         let status = self.read("status")?;
-        resident_kib(&status).map(|kib| kib * 1024).context("no VmRSS in /proc/{pid}/status")
+        kib_of(&status, "VmRSS:").map(|kib| kib * 1024).context("no VmRSS in /proc/{pid}/status")
+    }
+
+    /// The most that its resident memory ever was, in bytes.
+    pub fn peak_resident_bytes(self) -> anyhow::Result<u64> {
+        let status = self.read("status")?;
+        kib_of(&status, "VmHWM:").map(|kib| kib * 1024).context("no VmHWM in /proc/{pid}/status")
     }
 
     fn read(self, file: &str) -> anyhow::Result<String> {
@@ -51,8 +70,15 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(times.next()?? + times.next()??)
 }
 
-fn resident_kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let fields = line.split_whitespace().take(FIELDS_COUNTED).enumerate();
+    let busy = fields.filter(|(place, _)| !IDLE_FIELDS.contains(place));
+    busy.map(|(_, field)| field.parse::<u64>().ok()).sum()
+}
+
+fn kib_of(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -68,14 +94,24 @@ mod tests {
     }
 
     #[test]
-    fn resident_memory_is_read_from_its_line() {
-        assert_eq!(resident_kib("Name:\tx\nVmRSS:\t   1234 kB\nThreads:\t1\n"), Some(1234));
-        assert_eq!(resident_kib("Name:\tx\n"), None);
+    fn the_machine_is_busy_with_all_but_idleness() {
+        assert_eq!(busy_ticks("cpu  1 2 4 1000 2000 8 16 32 64 128\ncpu0 1 2 4 8\n"), Some(63));
+        assert_eq!(busy_ticks("intr 1\n"), None);
+        machine_cpu_time().expect("a figure");
+    }
+
+    #[test]
+    fn memory_is_read_from_its_line() {
+        let status = "Name:\tx\nVmHWM:\t   2345 kB\nVmRSS:\t   1234 kB\nThreads:\t1\n";
+        assert_eq!(kib_of(status, "VmRSS:"), Some(1234));
+        assert_eq!(kib_of(status, "VmHWM:"), Some(2345));
+        assert_eq!(kib_of("Name:\tx\n", "VmRSS:"), None);
     }
 
     #[test]
     fn this_process_can_be_looked_at() {
         assert!(Process::Own.resident_bytes().expect("a figure") > 0);
+        assert!(Process::Own.peak_resident_bytes().expect("a figure") > 0);
         Process::Own.cpu_time().expect("a figure");
     }
 }

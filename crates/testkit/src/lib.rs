@@ -19,4 +19,5 @@ pub use broker::BrokerProcess;
 pub use ca::TestCa;
 pub use config::BrokerOptions;
 pub use manifest::{ManifestBuilder, manifest};
+pub use ports::free_port;
 pub use wait::eventually;

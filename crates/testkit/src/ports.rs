@@ -17,7 +17,10 @@ static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 /// A port on 127.0.0.1 on which nobody listens, not given out before by this process. Another process may still take
 /// it first; the broker then fails to start, and its starter tries others.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
+///
+/// # Errors
+/// When all are taken.
+pub fn free_port() -> anyhow::Result<u16> {
     for _ in 0..COUNT {
         let offset = process::id().wrapping_mul(PROCESS_STEP).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
         let port = u16::try_from(FIRST + offset % COUNT)?;

@@ -6,8 +6,8 @@ use anyhow::{Context, ensure};
 use quorate_client::{Client, Message};
 use tokio::sync::watch;
 
-use super::clock::{Clock, Tally};
 use super::publisher::stamp_of;
+use crate::clock::{Clock, Tally};
 
 /// Listens until `expected` is known and has come; gives what was delivered.
 pub async fn listen(

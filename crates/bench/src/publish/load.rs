@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::batches::Batches;
-use super::clock::{Clock, Tally};
 use super::publisher::Task;
 use super::{Target, listener, look, publisher};
+use crate::clock::{Clock, Tally};
 use crate::process::Process;
 
 /// How long the last messages may take after the last publish; beyond it they count as lost.

@@ -10,7 +10,6 @@ use serde::Serialize;
 use crate::disk;
 
 mod batches;
-mod clock;
 mod idle;
 mod listener;
 mod load;

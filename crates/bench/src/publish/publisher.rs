@@ -7,7 +7,7 @@ use quorate_client::{Client, Handle, PublishTicket, QoS};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::Target;
-use super::clock::{Clock, Tally};
+use crate::clock::{Clock, Tally};
 
 /// What a publisher does.
 #[derive(Debug, Clone)]

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use super::clock::Tally;
 use super::idle::IdleMemory;
 use super::load::Seen;
 use super::{Args, DurabilityChoice, Movement, Target};
+use crate::clock::Tally;
 
 /// What the disk does without a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -231,8 +231,8 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::clock::Clock;
     use crate::publish::batches::Batches;
-    use crate::publish::clock::Clock;
 
     /// Args as the command line gives them.
     #[derive(Parser)]
