@@ -105,6 +105,11 @@ impl Stage {
         self.broker.restart().await.expect("restarted");
     }
 
+    /// Starts the broker again, if it starts.
+    pub async fn try_restart(&mut self) -> anyhow::Result<()> {
+        self.broker.restart().await
+    }
+
     pub async fn terminate(&mut self) -> ExitStatus {
         self.broker.terminate().await.expect("ended")
     }

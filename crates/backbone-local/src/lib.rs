@@ -116,14 +116,14 @@ pub struct Bounds {
     pub disk_free_min_bytes: u64,
 }
 
-/// Ten million messages and 16 GiB a party; the store as a whole is bounded by its disk, of which 64 MiB stay free.
+/// Ten million messages and 16 GiB a party; the store as a whole is bounded by its disk, of which 256 MiB stay free.
 impl Default for Bounds {
     fn default() -> Self {
         Self {
             transaction: TxLimits::default(),
             party: Volume { messages: 10_000_000, bytes: 16 << 30 },
             store: Volume { messages: u64::MAX, bytes: u64::MAX },
-            disk_free_min_bytes: 64 << 20,
+            disk_free_min_bytes: 256 << 20,
         }
     }
 }
@@ -336,6 +336,7 @@ impl LocalBackbone {
             cache: new_cache(),
             topics,
             usages,
+            written_since_look: 0,
             bounds: options.bounds,
             retention: options.retention,
             is_due: true,

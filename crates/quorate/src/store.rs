@@ -54,8 +54,8 @@ struct Backup {
     #[command(flatten)]
     api: ApiArgs,
     /// The name of the backup: a new folder in the broker's `backup_folder`.
-    #[arg(required_unless_present = "offline", conflicts_with = "offline")]
-    name: Option<String>,
+    #[arg(value_name = "NAME", required_unless_present = "offline", conflicts_with = "offline")]
+    backup: Option<String>,
     /// Of a store whose broker is stopped; asks no broker.
     #[arg(long, requires = "to")]
     offline: bool,
@@ -116,7 +116,7 @@ fn tell(api: &ApiArgs, store: &Value, words: &str) {
 }
 
 async fn backup(args: Backup) -> anyhow::Result<ExitCode> {
-    if let Some(name) = &args.name {
+    if let Some(name) = &args.backup {
         let made = args.api.client()?.back_up(name).await?;
         match args.api.json {
             true => println!("{made}"),

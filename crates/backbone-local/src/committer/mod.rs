@@ -64,6 +64,8 @@ pub(crate) struct Committer {
     pub(crate) cache: LruCache<TxId, Resident>,
     pub(crate) topics: Topics,
     pub(crate) usages: Usages,
+    /// In bytes, since the room on the disk was looked at.
+    pub(crate) written_since_look: usize,
     pub(crate) bounds: Bounds,
     pub(crate) retention: Retention,
     /// Something may have its time by now.
@@ -199,6 +201,7 @@ impl Committer {
         self.disk.write(&store, &pending.batch, self.sync && pending.sync)?;
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         self.metrics.commits.inc();
+        self.note_written(pending.batch.bytes());
         self.metrics.batch_size.observe(pending.replies.len() as f64);
         Ok(())
     }

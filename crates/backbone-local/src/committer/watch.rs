@@ -8,6 +8,9 @@ use super::Committer;
 use super::pending::Pending;
 use super::usage::used;
 
+/// Bytes that are written between two looks at the disk, whatever time it is.
+const LOOK_EVERY_BYTES: usize = 1 << 20;
+
 impl Committer {
     /// Time has passed.
     pub(super) fn tick(&mut self) {
@@ -22,9 +25,18 @@ impl Committer {
         metrics.used_queue.set(self.topics.fullest_queue());
     }
 
+    /// So much was written: much of it may fill the disk before time has passed.
+    pub(super) fn note_written(&mut self, bytes: usize) {
+        self.written_since_look += bytes;
+        if self.written_since_look >= LOOK_EVERY_BYTES {
+            self.look_at_disk();
+        }
+    }
+
     /// A disk that is nearly full takes no more messages while there is room to go on with everything else: cursors,
     /// sessions, purges. One that cannot be asked is not held against it.
     fn look_at_disk(&mut self) {
+        self.written_since_look = 0;
         let Some(free) = self.disk.free_bytes() else { return };
         self.metrics.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
         let least = self.bounds.disk_free_min_bytes;

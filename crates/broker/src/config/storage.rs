@@ -11,8 +11,8 @@ use super::{Durability, MasterKeyPlace, StorageBounds, StorageConfig, StorePlace
 
 /// 16 GiB: what one party may have said.
 const PARTY_BYTES_MAX: u64 = 16 << 30;
-/// 64 MiB: enough for RocksDB to put away what is in memory, and to merge what was deleted.
-const DISK_FREE_MIN_BYTES: u64 = 64 << 20;
+/// 256 MiB: enough for RocksDB to put away all that is in memory, and to merge what was deleted.
+const DISK_FREE_MIN_BYTES: u64 = 256 << 20;
 /// No disk is larger, and sums stay within 64 bits.
 const BYTES_MAX: u64 = 1 << 50;
 const MESSAGES_MAX: u64 = 1_000_000_000_000;
