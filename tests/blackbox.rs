@@ -23,6 +23,7 @@ mod scenarios;
 mod shared;
 mod sigkill;
 mod slots;
+mod space;
 mod stage;
 mod tls;
 mod wills;
