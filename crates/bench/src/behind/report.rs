@@ -155,7 +155,7 @@ impl Report {
             mb(self.memory_of_absence_bytes as f64),
             mb(self.memory_of_absence_restarted_bytes as f64),
             mb(MEMORY_TARGET_BYTES as f64),
-            if self.memory_of_absence_bytes < MEMORY_TARGET_BYTES { "met" } else { "not met" }
+            if self.is_memory_target_met() { "met" } else { "not met" }
         )?;
         self.write_catching_up(text)?;
         writeln!(text, "  {talking} other transactions, a message each {every_ms} ms, published until heard")?;
@@ -167,6 +167,11 @@ impl Report {
             )?;
         }
         writeln!(text, "    ratio                 p50 {:.2}      p99 {:.2}", self.p50_ratio, self.p99_ratio)
+    }
+
+    /// By both figures: one alone may hide behind what memtables happen to hold.
+    fn is_memory_target_met(&self) -> bool {
+        self.memory_of_absence_bytes.max(self.memory_of_absence_restarted_bytes) < MEMORY_TARGET_BYTES
     }
 
     fn write_catching_up(&self, text: &mut String) -> std::fmt::Result {
