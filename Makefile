@@ -19,6 +19,7 @@ help:
 	@echo "make lint   rustfmt and clippy (needs those two components of the toolchain)"
 	@echo "make bench  publish benchmark, with rumqttd lanes and with plain channels"
 	@echo "make bench-offline   messages for absent parties, beside mosquitto and nats-server"
+	@echo "make space-test  100,000 transactions of 10 messages, purged: room on the disk and memory come back"
 	@echo "make fuzz   fuzz the wire codec for a minute (needs a nightly toolchain and cargo-fuzz)"
 
 build:
@@ -47,6 +48,10 @@ $(NODE)/ready: tests/clients/package.json tests/clients/package-lock.json
 	cp $^ $(NODE)/
 	npm ci --prefix $(NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
+
+space-test: $(VENV)/ready $(NODE)/ready
+	@.ci/setup $(TEST_PACKAGES)
+	QUORATE_SPACE_TRANSACTIONS=100000 $(CARGO) test --release --locked --workspace --test blackbox -- --nocapture room_comes_back
 
 lint:
 	$(CARGO) fmt --all --check
