@@ -5,6 +5,7 @@ mod api;
 mod clients;
 mod closed_room;
 mod command_line;
+mod crash;
 mod demo;
 mod drain;
 mod exactly_once;
