@@ -16,6 +16,7 @@ mod mosquitto;
 mod offline;
 mod operator;
 mod ordinary;
+mod power_cut;
 mod queues;
 mod retained;
 mod scenarios;
