@@ -10,11 +10,12 @@ BUILD_PACKAGES := libclang-dev
 NODE_PACKAGES := $(if $(shell command -v node 2>/dev/null && command -v npm 2>/dev/null),,nodejs npm)
 TEST_PACKAGES := $(BUILD_PACKAGES) mosquitto-clients python3 python3-venv $(NODE_PACKAGES)
 
-.PHONY: help build demo test lint bench bench-offline fuzz
+.PHONY: help build demo test crash-test space-test lint bench bench-offline fuzz
 
 help:
 	@echo "make demo   build, then three parties generate a key and sign, one of them away for the first half"
 	@echo "make test   build and run all tests"
+	@echo "make crash-test  500 cycles of load, SIGKILL and restart, and 100 power cuts"
 	@echo "make build  build target/release/quorate"
 	@echo "make lint   rustfmt and clippy (needs those two components of the toolchain)"
 	@echo "make bench  publish benchmark, with rumqttd lanes and with plain channels"
@@ -35,6 +36,19 @@ test: $(VENV)/ready $(NODE)/ready
 	QUORATE_TEST_PYTHON=$(CURDIR)/$(VENV)/bin/python QUORATE_TEST_NODE_MODULES=$(CURDIR)/$(NODE)/node_modules \
 	  $(CARGO) test --release --locked --workspace
 
+# One after the other, with progress: each of them alone keeps the machine busy.
+crash-test:
+	@.ci/setup $(BUILD_PACKAGES)
+	$(CARGO) build --release --locked --workspace --all-targets
+	QUORATE_CRASH_CYCLES=$${QUORATE_CRASH_CYCLES:-500} QUORATE_POWER_CUT_CYCLES=$${QUORATE_POWER_CUT_CYCLES:-100} \
+	  $(CARGO) test --release --locked --workspace --test blackbox -- --nocapture --test-threads=1 crash:: power_cut::
+
+space-test:
+	@.ci/setup $(BUILD_PACKAGES)
+	$(CARGO) build --release --locked --workspace --all-targets
+	QUORATE_SPACE_TRANSACTIONS=$${QUORATE_SPACE_TRANSACTIONS:-100000} \
+	  $(CARGO) test --release --locked --workspace --test blackbox -- --nocapture space::
+
 $(VENV)/ready:
 	@.ci/setup $(TEST_PACKAGES)
 	@mkdir -p target
@@ -48,10 +62,6 @@ $(NODE)/ready: tests/clients/package.json tests/clients/package-lock.json
 	cp $^ $(NODE)/
 	npm ci --prefix $(NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
-
-space-test: $(VENV)/ready $(NODE)/ready
-	@.ci/setup $(TEST_PACKAGES)
-	QUORATE_SPACE_TRANSACTIONS=100000 $(CARGO) test --release --locked --workspace --test blackbox -- --nocapture room_comes_back
 
 lint:
 	$(CARGO) fmt --all --check

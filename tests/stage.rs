@@ -38,6 +38,10 @@ impl Stage {
         &self.broker
     }
 
+    pub fn broker_mut(&mut self) -> &mut BrokerProcess {
+        &mut self.broker
+    }
+
     pub fn mqtt_port(&self) -> u16 {
         self.broker.mqtt_port()
     }

@@ -8,7 +8,7 @@
 //! properties of a message have the names that `clients/paho_actor.py` lists.
 
 mod process;
-mod rumqttc_place;
+pub mod rumqttc_place;
 mod rumqttc_v4;
 mod rumqttc_v5;
 
@@ -359,7 +359,7 @@ pub fn with(mut usual: Value, more: Value) -> Value {
 }
 
 /// Where the broker is, and by which files its party is known there.
-fn place(stage: &Stage, over: Over, party: &str) -> Value {
+pub fn place(stage: &Stage, over: Over, party: &str) -> Value {
     let broker = stage.broker();
     let (plain, protected, port, path) = match over {
         Over::Tcp => ("mqtt", "mqtts", broker.mqtt_port(), ""),

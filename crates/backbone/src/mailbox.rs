@@ -77,6 +77,14 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
+    /// Whether what is said in transactions comes here; it does unless this says otherwise. To be set *before* the session
+    /// reads how its logs stand: what is said then is either in what it reads or comes here.
+    pub fn hear_rooms(&self, hears: bool) {
+        if let Some(registration) = &self.registration {
+            registration.hears_rooms.store(hears, Ordering::Release);
+        }
+    }
+
     /// The next delivery. `Delivery::Behind` comes before what still waits in the mailbox: the session then reads the
     /// log and drops what it has read there already. Cancel safe. Once the backbone is gone it waits for ever.
     pub async fn recv(&mut self) -> Delivery {
@@ -113,6 +121,7 @@ struct Registered {
     id: u64,
     client_id: String,
     sender: MailboxSender,
+    hears_rooms: Arc<AtomicBool>,
 }
 
 /// The mailboxes of the connected sessions of parties. Shared by the side that delivers and the side that connects;
@@ -133,29 +142,34 @@ impl Mailboxes {
     pub fn register(self: &Arc<Self>, key: &SessionKey) -> Mailbox {
         let (sender, mut mailbox) = mailbox(MAILBOX_CAPACITY);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let hears_rooms = Arc::new(AtomicBool::new(true));
         self.of_party
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(key.party.clone())
             .or_default()
-            .push(Registered { id, client_id: key.client_id.clone(), sender });
-        mailbox.registration = Some(Registration { mailboxes: self.clone(), party: key.party.clone(), id });
+            .push(Registered { id, client_id: key.client_id.clone(), sender, hears_rooms: hears_rooms.clone() });
+        let mailboxes = self.clone();
+        mailbox.registration = Some(Registration { mailboxes, party: key.party.clone(), id, hears_rooms });
         mailbox
     }
 
-    /// Whether a party has a mailbox. To be asked after the message is durable: a session that registers later then
-    /// finds the message in the log.
+    /// Whether a party has a mailbox that hears of its transactions. To be asked after the message is durable: a session
+    /// that registers, or begins to hear, later then finds the message in the log.
     pub fn has(&self, party: &PartyId) -> bool {
-        self.of_party.read().unwrap_or_else(PoisonError::into_inner).contains_key(party)
+        let of_party = self.of_party.read().unwrap_or_else(PoisonError::into_inner);
+        of_party.get(party).is_some_and(|mailboxes| mailboxes.iter().any(Registered::hears_rooms))
     }
 
-    /// Delivers to every session of a party; gives how many copies were lost to full mailboxes.
+    /// Delivers to every session of a party that hears of its transactions; gives how many copies were lost to full
+    /// mailboxes.
     pub fn deliver(&self, party: &PartyId, delivery: &Delivery) -> usize {
         let of_party = self.of_party.read().unwrap_or_else(PoisonError::into_inner);
         let Some(mailboxes) = of_party.get(party) else {
             return 0;
         };
-        mailboxes.iter().filter(|mailbox| !mailbox.sender.deliver(delivery.clone())).count()
+        let hearing = mailboxes.iter().filter(|mailbox| mailbox.hears_rooms());
+        hearing.filter(|mailbox| !mailbox.sender.deliver(delivery.clone())).count()
     }
 
     /// Delivers to one session; gives how many copies were lost to a full mailbox: 0 or 1.
@@ -198,11 +212,18 @@ impl Mailboxes {
     }
 }
 
+impl Registered {
+    fn hears_rooms(&self) -> bool {
+        self.hears_rooms.load(Ordering::Acquire)
+    }
+}
+
 /// The place of a mailbox among the mailboxes, given back when dropped.
 struct Registration {
     mailboxes: Arc<Mailboxes>,
     party: PartyId,
     id: u64,
+    hears_rooms: Arc<AtomicBool>,
 }
 
 impl Drop for Registration {
@@ -243,6 +264,22 @@ mod tests {
             Delivery::State { seq, .. } => Some(seq.0),
             Delivery::Log(_) | Delivery::Queued(_) | Delivery::Purged(_) | Delivery::Behind => None,
         }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_hear_of_transactions_is_passed_by() {
+        let mailboxes = Arc::new(Mailboxes::new());
+        let (deaf, key) = (mailboxes.register(&key("alice")), key("alice"));
+        deaf.hear_rooms(false);
+        assert!(!mailboxes.has(&key.party) && mailboxes.has_session(&key));
+        assert_eq!(mailboxes.deliver(&key.party, &state(1)), 0);
+        let mut hearing = mailboxes.register(&key);
+        assert!(mailboxes.has(&key.party));
+        mailboxes.deliver(&key.party, &state(2));
+        deaf.hear_rooms(true);
+        mailboxes.deliver(&key.party, &state(3));
+        let mut deaf = deaf;
+        assert_eq!((seq_of(&hearing.recv().await), seq_of(&deaf.recv().await)), (Some(2), Some(3)));
     }
 
     #[tokio::test]

@@ -17,6 +17,9 @@ mod subscribe;
 mod table;
 mod tx;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FIRST_STEPS: &str = "\
 First steps:
   quorate demo                       see three parties generate a key and sign

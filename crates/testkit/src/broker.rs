@@ -103,6 +103,17 @@ impl BrokerProcess {
         self.spawn().await
     }
 
+    /// Starts the broker again and does not wait: for a kill while it starts. [`BrokerProcess::restart`] is next.
+    ///
+    /// # Errors
+    /// When it does not start at all.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
+        if self.child.is_some() {
+            self.kill9()?;
+        }
+        self.start_process()
+    }
+
     /// As [`BrokerProcess::restart`], with other options.
     ///
     /// # Errors
@@ -244,6 +255,18 @@ impl BrokerProcess {
     }
 
     async fn spawn(&mut self) -> anyhow::Result<()> {
+        self.start_process()?;
+        let ready = self.wait_until_ready().await;
+        if let Err(error) = ready {
+            if self.child.is_some() {
+                self.kill9()?;
+            }
+            return Err(error.context(self.log_end()));
+        }
+        Ok(())
+    }
+
+    fn start_process(&mut self) -> anyhow::Result<()> {
         let places = Places {
             certs: self.ca.dir(),
             store: &self.store_path(),
@@ -255,19 +278,13 @@ impl BrokerProcess {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let child = Command::new(&self.binary)
             .args([Path::new("serve"), Path::new("-c"), &self.config_path()])
+            .envs(self.options.environment())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| self.binary.display().to_string())?;
         self.child = Some(child);
-        let ready = self.wait_until_ready().await;
-        if let Err(error) = ready {
-            if self.child.is_some() {
-                self.kill9()?;
-            }
-            return Err(error.context(self.log_end()));
-        }
         Ok(())
     }
 

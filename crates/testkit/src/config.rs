@@ -1,7 +1,7 @@
 //! The `broker.toml` of a test: what a broker needs, and what a test wants otherwise.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ pub struct BrokerOptions {
     access_rules: Vec<Value>,
     identities: Identities,
     web_socket: bool,
+    environment: BTreeMap<String, PathBuf>,
 }
 
 /// By what the broker knows its parties.
@@ -44,6 +45,7 @@ impl Default for BrokerOptions {
             access_rules: Vec::new(),
             identities: Identities::Certificates,
             web_socket: false,
+            environment: BTreeMap::new(),
         }
     }
 }
@@ -55,6 +57,16 @@ impl BrokerOptions {
         let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
         self.tables.entry(table.to_owned()).or_default().insert(key.to_owned(), value.into());
         self
+    }
+
+    /// Starts the broker with this variable in its environment: it reads none itself, but the loader does.
+    pub fn environment_variable(mut self, name: &str, path: &Path) -> Self {
+        self.environment.insert(name.to_owned(), path.to_owned());
+        self
+    }
+
+    pub(crate) fn environment(&self) -> &BTreeMap<String, PathBuf> {
+        &self.environment
     }
 
     /// A second listener, for WebSocket. Its keys are set as `"web_socket.origins"`.

@@ -131,11 +131,7 @@ impl Family {
         // What was deleted takes room until it is merged; nothing else would merge a family that nobody writes to.
         options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_MAX, DELETIONS_SHARE);
         match self {
-            Family::Log => {
-                options.set_write_buffer_size(LOG_BUFFER_BYTES);
-                // What sank to the last level is old: worth the better compression.
-                options.set_bottommost_compression_type(DBCompressionType::Zstd);
-            }
+            Family::Log => options.set_write_buffer_size(LOG_BUFFER_BYTES),
             _ => options.set_write_buffer_size(OTHER_BUFFER_BYTES),
         }
         options

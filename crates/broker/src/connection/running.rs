@@ -84,6 +84,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (completed, completions) = mpsc::channel(limits.pending_publishes_max());
         let dealings = Dealings::new(shared.backbone.clone(), author, key.clone(), taken.epoch, completed);
         let origin = Instant::now();
+        // Until it asks how its logs stand: many a session only speaks.
+        taken.mailbox.hear_rooms(false);
         tracing::info!(version = ?version, resumed = taken.stored.is_some(), "connected");
         Self {
             socket,
@@ -186,8 +188,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.shared.metrics.ordinary_publishes.inc();
                 self.dealings.publish(token, retain, Accepted { topic, payload, qos, receipt, properties });
             }
-            Effect::LookUp { scopes } => self.dealings.look_up(scopes),
-            Effect::ReadStandings => self.dealings.read_standings(),
+            Effect::LookUp { scopes } => {
+                self.mailbox.hear_rooms(true);
+                self.dealings.look_up(scopes);
+            }
+            Effect::ReadStandings => {
+                self.mailbox.hear_rooms(true);
+                self.dealings.read_standings();
+            }
             Effect::ReadLog { tx, after, messages_max, bytes_max } => {
                 self.dealings.read_log(tx, after, ReadLimit { messages: messages_max, bytes: bytes_max });
             }
