@@ -12,6 +12,7 @@ use prometheus::{
 enum Name {
     AppendSeconds,
     BatchSize,
+    BlockCache,
     CommitSeconds,
     Commits,
     CopiesDropped,
@@ -32,6 +33,7 @@ enum Name {
     UsedQueue,
     UsedStore,
     WillsNotQueued,
+    WriteBuffers,
 }
 
 impl Name {
@@ -41,6 +43,13 @@ impl Name {
                 ("quorate_append_seconds", "From the request to append to its durable acknowledgement")
             }
             Name::BatchSize => ("quorate_commit_batch_size", "Jobs that one commit answered"),
+            Name::BlockCache => {
+                ("quorate_store_block_cache_bytes", "Memory of the store's cache of blocks, which is bounded")
+            }
+            Name::WriteBuffers => (
+                "quorate_store_write_buffers_bytes",
+                "Memory of what the store has in its log of writes and not in table files yet, which is bounded",
+            ),
             Name::CommitSeconds => ("quorate_commit_seconds", "One write to the store with its sync"),
             Name::Commits => ("quorate_commits_total", "Batches written to the store"),
             Name::CopiesDropped => (
@@ -117,6 +126,7 @@ impl Quota {
 pub(crate) struct Metrics {
     pub(crate) append_seconds: Histogram,
     pub(crate) batch_size: Histogram,
+    pub(crate) block_cache: IntGauge,
     pub(crate) commit_seconds: Histogram,
     pub(crate) commits: IntCounter,
     pub(crate) copies_dropped: IntCounter,
@@ -136,6 +146,7 @@ pub(crate) struct Metrics {
     pub(crate) used_store: Gauge,
     quota_refusals: IntCounterVec,
     pub(crate) wills_not_queued: IntCounter,
+    pub(crate) write_buffers: IntGauge,
     lane_depth: IntGaugeVec,
 }
 
@@ -147,6 +158,7 @@ impl Metrics {
         let metrics = Self {
             append_seconds: histogram(Name::AppendSeconds, seconds.clone(), registry)?,
             batch_size: histogram(Name::BatchSize, exponential_buckets(1.0, 2.0, 14)?, registry)?,
+            block_cache: gauge(Name::BlockCache, registry)?,
             commit_seconds: histogram(Name::CommitSeconds, seconds, registry)?,
             commits: counter(Name::Commits, registry)?,
             copies_dropped: counter(Name::CopiesDropped, registry)?,
@@ -166,6 +178,7 @@ impl Metrics {
             used_store: share(Name::UsedStore, registry)?,
             quota_refusals: IntCounterVec::new(Name::QuotaRefusals.opts(), &["quota"])?,
             wills_not_queued: counter(Name::WillsNotQueued, registry)?,
+            write_buffers: gauge(Name::WriteBuffers, registry)?,
             lane_depth: IntGaugeVec::new(Name::LaneDepth.opts(), &["lane"])?,
         };
         registry.register(Box::new(metrics.quota_refusals.clone()))?;

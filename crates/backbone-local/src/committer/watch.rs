@@ -18,6 +18,10 @@ impl Committer {
         self.look_at_disk();
         let stored = self.usages.stored().plus(self.topics.queued);
         let metrics = &self.metrics;
+        if let Ok((cache, buffers)) = self.shared.store().and_then(|store| store.memory()) {
+            metrics.block_cache.set(i64::try_from(cache).unwrap_or(i64::MAX));
+            metrics.write_buffers.set(i64::try_from(buffers).unwrap_or(i64::MAX));
+        }
         metrics.store_messages.set(i64::try_from(stored.messages).unwrap_or(i64::MAX));
         metrics.store_bytes.set(i64::try_from(stored.bytes).unwrap_or(i64::MAX));
         metrics.used_store.set(used(stored, self.bounds.store));

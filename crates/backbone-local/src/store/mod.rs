@@ -26,6 +26,7 @@ use quorate_domain::{
     Incarnation, InflightRecord, PartyId, Place, Seq, SessionKey, Slot, Standing, Tombstone, Transaction, TxId, UnixMs,
 };
 use rocksdb::checkpoint::Checkpoint;
+use rocksdb::properties;
 use rocksdb::{
     BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, Direction, FlushOptions, IteratorMode, ReadOptions,
 };
@@ -289,6 +290,18 @@ impl Store {
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(taken)
+    }
+
+    /// Bytes that RocksDB holds in memory, of what it keeps to a bound: the block cache, and what is not written out yet.
+    pub(crate) fn memory(&self) -> Result<(u64, u64), StoreFault> {
+        let mut buffers = 0;
+        for family in Family::ALL {
+            let name = properties::CUR_SIZE_ALL_MEM_TABLES;
+            buffers += self.db.property_int_value_cf(self.family(family), name)?.unwrap_or(0);
+        }
+        // One cache for all families: each tells the same.
+        let cache = self.db.property_int_value_cf(self.family(Family::Meta), properties::BLOCK_CACHE_USAGE)?;
+        Ok((cache.unwrap_or(0), buffers))
     }
 
     /// Writes out what is in memory, so that no log of writes holds what was deleted, and merges the wrapped keys: one that

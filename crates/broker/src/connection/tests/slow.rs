@@ -24,7 +24,8 @@ async fn what_a_slow_client_is_done_with_is_stored_while_its_keep_alive_stands_s
         assert!(start.elapsed() < Duration::from_millis(200), "what moved is not stored");
         tokio::time::advance(Duration::from_millis(10)).await;
     }
-    for _ in 0..10 {
+    // Long enough for a keep alive to run out, and for the last flush after it.
+    for _ in 0..20 {
         tokio::time::advance(Duration::from_secs(1)).await;
     }
     let Some(Packet::Publish(large)) = bob.receive().await else { panic!("not the message") };
