@@ -51,6 +51,14 @@ def reconnect():
             time.sleep(0.05)
 
 
+def connect(**how):
+    """The broker may be down already when this begins."""
+    try:
+        client.connect(host, int(port), **how)
+    except OSError:
+        reconnect()
+
+
 def stay_connected():
     client.loop_forever()
     while not over.is_set():
@@ -64,11 +72,11 @@ client.tls_set(f"{certs}/ca.pem", f"{certs}/{party}.pem", f"{certs}/{party}.key.
 client.on_connect, client.on_subscribe = on_connect, on_subscribe
 client.on_message, client.on_publish = on_message, on_publish
 if version == "3.1.1":
-    client.connect(host, int(port))
+    connect()
 else:
     keep = Properties(PacketTypes.CONNECT)
     keep.SessionExpiryInterval = 3600
-    client.connect(host, int(port), clean_start=False, properties=keep)
+    connect(clean_start=False, properties=keep)
 threading.Thread(target=stay_connected, daemon=True).start()
 if role == "say":
     for number in range(count):

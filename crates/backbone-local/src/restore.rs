@@ -75,7 +75,7 @@ pub fn backup(options: &LocalOptions, to: &Path) -> Result<(), BackupError> {
         return Err(OpenError::Missing.into());
     }
     let store = Store::open(&options.path, &options.of_store())?;
-    Ok(checkpoint(&store, to)?)
+    checkpoint(&store, to)
 }
 
 pub(crate) fn checkpoint(store: &Store, to: &Path) -> Result<(), BackupError> {

@@ -104,6 +104,9 @@ impl StoreFault {
     }
 }
 
+/// A key and its value.
+type Record = (Box<[u8]>, Box<[u8]>);
+
 /// An open store.
 pub(crate) struct Store {
     db: DB,
@@ -359,7 +362,7 @@ impl Store {
     }
 
     /// The first record from `from` on.
-    fn first(&self, family: Family, from: &[u8]) -> Result<Option<(Box<[u8]>, Box<[u8]>)>, StoreFault> {
+    fn first(&self, family: Family, from: &[u8]) -> Result<Option<Record>, StoreFault> {
         let mode = IteratorMode::From(from, Direction::Forward);
         let mut records = self.db.iterator_cf_opt(self.family(family), ReadOptions::default(), mode);
         Ok(records.next().transpose()?)

@@ -46,9 +46,12 @@ pub(crate) enum Restore {
     Unconfirmed,
 }
 
+/// A data key, and how it is stored.
+pub(crate) type NewKey = (Arc<DataKey>, Vec<u8>);
+
 impl Vault {
     /// A key for a new transaction, and how it is stored; none where nothing is sealed.
-    pub(crate) fn new_key(&self, tx: &TxId) -> Result<Option<(Arc<DataKey>, Vec<u8>)>, StoreFault> {
+    pub(crate) fn new_key(&self, tx: &TxId) -> Result<Option<NewKey>, StoreFault> {
         let key = |master: &MasterKey| master.new_key(&keys::transaction(tx));
         self.master.as_ref().map(key).transpose()
     }

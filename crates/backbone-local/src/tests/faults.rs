@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use quorate_backbone::{Append, Receipt, Start};
-use quorate_domain::{Refusal, Seq, UnixMs};
+use quorate_domain::{CursorMoves, Refusal, Seq, UnixMs};
 
 use super::{LASTING, append, create, directory, options, publish, read, session, soon, tx, until};
 use crate::store::{Batch, Disk, RealDisk, Store, StoreFault};
@@ -21,6 +22,8 @@ pub(super) struct Faults {
     probes: AtomicU32,
     /// What the disk says is free; 0: the truth.
     free_bytes: AtomicU64,
+    /// How long each write takes more, in milliseconds.
+    delay_ms: AtomicU64,
 }
 
 struct FaultyDisk {
@@ -34,6 +37,7 @@ fn due(count: &AtomicU32) -> bool {
 
 impl Disk for FaultyDisk {
     fn write(&mut self, store: &Store, batch: &Batch, sync: bool) -> Result<(), StoreFault> {
+        std::thread::sleep(Duration::from_millis(self.faults.delay_ms.load(Ordering::Acquire)));
         if due(&self.faults.writes) {
             return Err(StoreFault::Injected("no space left on device"));
         }
@@ -152,5 +156,66 @@ async fn after_a_failed_sync_a_publish_at_qos_2_finds_its_receipt() {
     let retried = soon(backbone.log.append(at_qos_2(next.epoch))).await.expect("accepted");
     assert!(retried.repeated);
     assert_eq!(read(&backbone, &tx(1), "carol").await.len(), 2);
+    soon(local.shut_down()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_slow_disk_batches_grow_and_what_is_stored_is_read_meanwhile() {
+    const DELAY_MS: u64 = 300;
+    const MESSAGES: usize = 200;
+    let directory = directory();
+    let faults = Arc::new(Faults::default());
+    let disk = FaultyDisk { disk: RealDisk::new(directory.path()), faults: faults.clone() };
+    let metrics = prometheus::Registry::new();
+    let options = options(directory.path());
+    let local = LocalBackbone::open_on(Box::new(disk), options, Purpose::Serve, &metrics).expect("it opens");
+    let backbone = local.backbone();
+    create(&backbone, &tx(1)).await;
+    let commits = || {
+        let families = metrics.gather();
+        let family = families.iter().find(|family| family.name() == "quorate_commits_total").expect("a counter");
+        family.get_metric()[0].get_counter().get_value()
+    };
+    let before = commits();
+    faults.delay_ms.store(DELAY_MS, Ordering::Release);
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..MESSAGES {
+        let backbone = backbone.clone();
+        waiting.spawn(async move { backbone.log.append(append(&tx(1), "bob", "msg/bob/n", n.to_string())).await });
+    }
+    // The first of them is being written; who reads does not wait for it, nor sees what is not durable.
+    let read_meanwhile =
+        tokio::time::timeout(Duration::from_millis(DELAY_MS / 2), read(&backbone, &tx(1), "carol")).await;
+    assert_eq!(read_meanwhile.expect("a read does not wait for a write").len(), 1);
+    while let Some(outcome) = soon(waiting.join_next()).await {
+        outcome.expect("it ends").expect("accepted");
+    }
+    let batches = commits() - before;
+    assert!(batches <= 6.0, "{MESSAGES} messages in {batches} batches");
+    assert_eq!(backbone.health.ready(), Ok(()), "slow is not broken");
+    faults.delay_ms.store(0, Ordering::Release);
+    assert_eq!(read(&backbone, &tx(1), "carol").await.len(), 1 + MESSAGES);
+    soon(local.shut_down()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_nearly_full_takes_no_words_and_still_all_that_is_not_words() {
+    let directory = directory();
+    let (local, faults) = open(directory.path());
+    let backbone = local.backbone();
+    create(&backbone, &tx(1)).await;
+    faults.free_bytes.store(1, Ordering::Release);
+    until("the broker has noticed", || backbone.health.ready().is_err()).await;
+    let refused = publish(&backbone, &tx(1), "bob", "msg/bob/n", "one").await;
+    assert!(matches!(&refused, Err(Refusal::QuotaExceeded(why)) if why.contains("nearly full")), "{refused:?}");
+    // Sessions, cursors and presence are kept, so that who comes finds all and hears nothing twice.
+    let key = session("bob");
+    let owner = soon(backbone.sessions.take_over(&key, Start::Resume, &LASTING, UnixMs(1))).await.expect("taken over");
+    let moves = CursorMoves { cursors: vec![(tx(1), Some(Seq(1)))], ..CursorMoves::default() };
+    soon(backbone.sessions.save_cursors(&key, owner.epoch, &moves)).await.expect("saved");
+    soon(backbone.presence.announce(&key, UnixMs(1))).await.expect("announced");
+    faults.free_bytes.store(0, Ordering::Release);
+    until("there is room again", || backbone.health.ready().is_ok()).await;
+    publish(&backbone, &tx(1), "bob", "msg/bob/n", "one").await.expect("taken again");
     soon(local.shut_down()).await;
 }

@@ -92,16 +92,7 @@ async fn a_store_that_is_full_takes_neither_rooms_nor_words_nor_what_is_retained
     let owner = soon(backbone.sessions.take_over(&key, Start::Clean, &LASTING, UnixMs(1))).await.expect("taken");
     let record = SessionRecord {
         expiry: LASTING.expiry,
-        subscriptions: vec![SubscriptionRecord {
-            filter: "news".to_owned(),
-            qos: 1,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: 0,
-            identifier: None,
-            starts: Vec::new(),
-            backfilled_to: Vec::new(),
-        }],
+        subscriptions: vec![SubscriptionRecord::new("news", 1)],
         ..SessionRecord::default()
     };
     soon(backbone.sessions.save(&key, owner.epoch, &record, &[])).await.expect("saved");

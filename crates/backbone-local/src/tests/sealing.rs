@@ -44,7 +44,7 @@ async fn say_everywhere(local: &LocalBackbone) {
         let key = session(name);
         let owner = soon(backbone.sessions.take_over(&key, Start::Clean, &agreement, UnixMs(1))).await.expect("taken");
         let filters = if name == "bob" { vec!["both", "bob"] } else { vec!["both"] };
-        let subscriptions = filters.into_iter().map(subscription).collect();
+        let subscriptions = filters.into_iter().map(|filter| SubscriptionRecord::new(filter, 1)).collect();
         let record = SessionRecord { expiry: LASTING.expiry, subscriptions, ..SessionRecord::default() };
         soon(backbone.sessions.save(&key, owner.epoch, &record, &[])).await.expect("saved");
     }
@@ -60,19 +60,6 @@ async fn say_everywhere(local: &LocalBackbone) {
             receipt: None,
         };
         soon(backbone.topics.publish(publication)).await.expect("taken");
-    }
-}
-
-fn subscription(filter: &str) -> SubscriptionRecord {
-    SubscriptionRecord {
-        filter: filter.to_owned(),
-        qos: 1,
-        no_local: false,
-        retain_as_published: false,
-        retain_handling: 0,
-        identifier: None,
-        starts: Vec::new(),
-        backfilled_to: Vec::new(),
     }
 }
 

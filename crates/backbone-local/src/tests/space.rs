@@ -159,23 +159,10 @@ async fn leave_subscribed(backbone: &Backbone, name: &str, filter: &str, expiry:
     let record = SessionRecord {
         expiry,
         disconnected_at: Some(crate::clock::now()),
-        subscriptions: vec![subscription(filter)],
+        subscriptions: vec![SubscriptionRecord::new(filter, 1)],
         ..SessionRecord::default()
     };
     soon(backbone.sessions.save(&key, owner.epoch, &record, &[])).await.expect("saved");
-}
-
-fn subscription(filter: &str) -> SubscriptionRecord {
-    SubscriptionRecord {
-        filter: filter.to_owned(),
-        qos: 1,
-        no_local: false,
-        retain_as_published: false,
-        retain_handling: 0,
-        identifier: None,
-        starts: Vec::new(),
-        backfilled_to: Vec::new(),
-    }
 }
 
 pub(super) async fn say(backbone: &Backbone, payload: &str, expiry_interval_s: Option<u32>) {

@@ -201,7 +201,8 @@ impl Check<'_> {
             let tx = keys::transaction_of_party_tx(key).ok_or(StoreFault::Corrupt { kind: "key of a party" })?;
             let party = keys::party_of(key).ok_or(StoreFault::Corrupt { kind: "key of a party" })?;
             let found = check.store.transaction(&tx)?;
-            if !found.is_some_and(|(transaction, _)| transaction.charter.member_index(&party).is_some()) {
+            let is_member = |(transaction, _): &(Transaction, _)| transaction.charter.member_index(&party).is_some();
+            if found.as_ref().is_none_or(|found| !is_member(found)) {
                 check.find(Family::PartyTx, printable(key), "the party is no member of such a transaction");
             }
             Ok(())
