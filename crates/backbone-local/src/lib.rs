@@ -37,7 +37,7 @@ use quorate_domain::{CreationRules, TxLimits, Volume};
 use thiserror::Error;
 
 use channels::Channels;
-use committer::{Committer, Queue, Ticked, Topics, Usages, new_cache};
+use committer::{Clock, Committer, Queue, Ticked, Topics, Usages, new_cache};
 use health::LocalHealth;
 use lanes::Lanes;
 use metrics::Metrics;
@@ -345,7 +345,7 @@ impl LocalBackbone {
         };
         let committer = committer.spawn(jobs).map_err(OpenError::Thread)?;
         metrics.store_ready.set(1);
-        tokio::spawn(tell_time(queue.clone()));
+        tokio::spawn(tell_time(queue.clock()));
         let log = Arc::new(LocalLog { queue: queue.clone(), reads: reads.clone(), changed, incarnation });
         let backbone = Backbone {
             log: log.clone(),
@@ -383,12 +383,12 @@ impl LocalBackbone {
 }
 
 /// Tells the committer that time passes, until it has ended.
-async fn tell_time(queue: Queue) {
+async fn tell_time(clock: Clock) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if queue.tick() == Ticked::Ended {
+        if clock.tick() == Ticked::Ended {
             return;
         }
     }

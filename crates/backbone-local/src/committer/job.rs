@@ -186,6 +186,22 @@ pub(crate) enum Ticked {
     Ended,
 }
 
+/// Tells the committer that time has passed.
+pub(crate) struct Clock {
+    jobs: mpsc::WeakSender<Job>,
+}
+
+impl Clock {
+    /// Time has passed; where the committer has enough to do it is told another time.
+    pub(crate) fn tick(&self) -> Ticked {
+        let sent = self.jobs.upgrade().map(|jobs| jobs.try_send(Job::Tick));
+        match sent {
+            None | Some(Err(mpsc::error::TrySendError::Closed(_))) => Ticked::Ended,
+            Some(Ok(()) | Err(mpsc::error::TrySendError::Full(_))) => Ticked::Told,
+        }
+    }
+}
+
 /// The way to the committer: bounded in jobs and in bytes.
 #[derive(Clone)]
 pub(crate) struct Queue {
@@ -235,12 +251,9 @@ impl Queue {
         let _ = self.send(Job::Stop).await;
     }
 
-    /// Tells the committer that time has passed; not where it has enough to do.
-    pub(crate) fn tick(&self) -> Ticked {
-        match self.jobs.try_send(Job::Tick) {
-            Err(mpsc::error::TrySendError::Closed(_)) => Ticked::Ended,
-            _ => Ticked::Told,
-        }
+    /// A clock for the committer, which does not keep it alive.
+    pub(crate) fn clock(&self) -> Clock {
+        Clock { jobs: self.jobs.downgrade() }
     }
 
     async fn send(&self, job: Job) -> Result<(), StoreError> {

@@ -28,7 +28,7 @@ use quorate_domain::{CreationRules, TxId};
 use tokio::sync::mpsc;
 
 use job::Reply;
-pub(crate) use job::{Job, Queue, Save, Ticked};
+pub(crate) use job::{Clock, Job, Queue, Save, Ticked};
 use pending::Pending;
 use recovery::Recovery;
 pub(crate) use topics::Topics;

@@ -149,7 +149,13 @@ impl Committer {
         let store = self.shared.store()?;
         let before = match pending.topics.retained.get(&message.topic) {
             Some(bytes) => *bytes,
-            None => store.retained_size(&message.topic)?,
+            None => {
+                let before = store.retained_size(&message.topic)?;
+                if let Some((number, at)) = before.and_then(|before| Some((before.number, before.ends_at?))) {
+                    pending.batch.delete_due(at, &Due::Retained { topic: message.topic.clone(), number });
+                }
+                before.map(|before| before.bytes)
+            }
         };
         let after = Some(message.payload.len() as u64).filter(|bytes| *bytes > 0);
         if after.is_some() {
@@ -227,7 +233,7 @@ impl Committer {
         };
         let (seq, prev) = (Seq(self.next_number(pending)), queue.last);
         let is_shared = queue.is_shared || manner.share.is_some();
-        let value = QueueValue { prev, manner, bytes: entry.bytes, contents };
+        let value = QueueValue { prev, manner, bytes: entry.bytes, ends_at: entry.ends_at, contents };
         pending.batch.put_queued(self.shared.store()?.vault(), queue.id, seq, &value)?;
         if let Some(at) = entry.ends_at {
             pending.batch.put_due(at, &Due::Queued { queue: queue.id, seq });
@@ -277,6 +283,9 @@ impl Committer {
             return Ok(Volume::default());
         }
         pending.batch.delete_queued(queue, seq);
+        if let Some(at) = size.ends_at {
+            pending.batch.delete_due(at, &Due::Queued { queue, seq });
+        }
         let taken = Volume { messages: 1, bytes: size.bytes };
         pending.topics.queued_less = pending.topics.queued_less.plus(taken);
         if let Some(id) = size.kept {

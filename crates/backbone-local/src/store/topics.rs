@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_backbone::ReadLimit;
-use quorate_domain::{Manner, OrdinaryMessage, QueuePage, Queued, Seq, SessionKey, Volume, WaitingWill, Will};
+use quorate_domain::{Manner, OrdinaryMessage, QueuePage, Queued, Seq, SessionKey, UnixMs, Volume, WaitingWill, Will};
 use serde::{Deserialize, Serialize};
 
 use super::families::Family;
@@ -32,6 +32,8 @@ pub(crate) struct QueueValue {
     pub(crate) manner: Manner,
     /// Bytes of the payload.
     pub(crate) bytes: u64,
+    /// When it is not worth delivering any more.
+    pub(crate) ends_at: Option<UnixMs>,
     /// The message.
     pub(crate) contents: Contents,
 }
@@ -43,6 +45,8 @@ pub(crate) struct QueuedSize {
     pub(crate) bytes: u64,
     /// The number of its message, where several queues may have it.
     pub(crate) kept: Option<u64>,
+    /// When it would go by itself: that is written down, too.
+    pub(crate) ends_at: Option<UnixMs>,
 }
 
 impl QueueValue {
@@ -51,7 +55,7 @@ impl QueueValue {
             Contents::Here(_) => None,
             Contents::Kept(id) => Some(*id),
         };
-        QueuedSize { bytes: self.bytes, kept }
+        QueuedSize { bytes: self.bytes, kept, ends_at: self.ends_at }
     }
 }
 
@@ -70,6 +74,7 @@ struct StoredEntry {
     prev: Seq,
     manner: Manner,
     bytes: u64,
+    ends_at: Option<UnixMs>,
     contents: StoredContents,
 }
 
@@ -106,8 +111,18 @@ struct StoredRetained {
     number: u64,
     /// Of the payload.
     bytes: u64,
+    ends_at: Option<UnixMs>,
     /// A sealed record.
     message: Bytes,
+}
+
+/// What a retained message takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RetainedSize {
+    /// Of its payload.
+    pub(crate) bytes: u64,
+    pub(crate) number: u64,
+    pub(crate) ends_at: Option<UnixMs>,
 }
 
 /// A will and the session that left it.
@@ -178,14 +193,14 @@ impl Batch {
         value: &QueueValue,
     ) -> Result<(), StoreFault> {
         let key = keys::queued(queue, seq);
-        let QueueValue { prev, manner, bytes, contents } = value;
+        let QueueValue { prev, manner, bytes, ends_at, contents } = value;
         let contents = match contents {
             Contents::Here(message) => {
                 StoredContents::Here(vault.seal(seq.0, Family::Queue, &key, encode(message))?.into())
             }
             Contents::Kept(id) => StoredContents::Kept(*id),
         };
-        let entry = StoredEntry { prev: *prev, manner: manner.clone(), bytes: *bytes, contents };
+        let entry = StoredEntry { prev: *prev, manner: manner.clone(), bytes: *bytes, ends_at: *ends_at, contents };
         self.put(Family::Queue, key, encode(&entry));
         Ok(())
     }
@@ -207,6 +222,7 @@ impl Batch {
         let stored = StoredRetained {
             number: value.number,
             bytes: value.message.payload.len() as u64,
+            ends_at: value.message.properties.ends_at(value.message.at),
             message: vault.seal(value.number, Family::Retained, &key, encode(&value.message))?.into(),
         };
         self.put(Family::Retained, key, encode(&stored));
@@ -251,7 +267,7 @@ impl Store {
     }
 
     pub(super) fn queue_value(&self, key: &[u8], value: &[u8]) -> Result<QueueValue, StoreFault> {
-        let StoredEntry { prev, manner, bytes, contents } = decode("queue entry", value)?;
+        let StoredEntry { prev, manner, bytes, ends_at, contents } = decode("queue entry", value)?;
         let (_, seq) = place_of_queued(key)?;
         let contents = match contents {
             StoredContents::Here(record) => {
@@ -260,7 +276,7 @@ impl Store {
             }
             StoredContents::Kept(id) => Contents::Kept(id),
         };
-        Ok(QueueValue { prev, manner, bytes, contents })
+        Ok(QueueValue { prev, manner, bytes, ends_at, contents })
     }
 
     pub(super) fn retained_value(&self, key: &[u8], value: &[u8]) -> Result<RetainedValue, StoreFault> {
@@ -289,7 +305,7 @@ impl Store {
             StoredContents::Here(_) => None,
             StoredContents::Kept(id) => Some(id),
         };
-        Ok(Some(QueuedSize { bytes: entry.bytes, kept }))
+        Ok(Some(QueuedSize { bytes: entry.bytes, kept, ends_at: entry.ends_at }))
     }
 
     /// The entries of a queue beyond a place.
@@ -369,10 +385,11 @@ impl Store {
         })
     }
 
-    /// The number and the length of what is retained for a topic, without opening it.
-    pub(crate) fn retained_size(&self, topic: &str) -> Result<Option<u64>, StoreFault> {
-        let value = self.get(Family::Retained, &keys::retained(topic))?;
-        value.map(|value| Ok(decode::<StoredRetained>("retained message", &value)?.bytes)).transpose()
+    /// The length of what is retained for a topic, its number, and when it would go by itself; without opening it.
+    pub(crate) fn retained_size(&self, topic: &str) -> Result<Option<RetainedSize>, StoreFault> {
+        let Some(value) = self.get(Family::Retained, &keys::retained(topic))? else { return Ok(None) };
+        let StoredRetained { number, bytes, ends_at, .. } = decode("retained message", &value)?;
+        Ok(Some(RetainedSize { bytes, number, ends_at }))
     }
 
     /// All queues that ever held anything.

@@ -85,6 +85,27 @@ async fn a_transaction_is_purged_when_everybody_has_heard_its_end_and_leaves_a_t
     assert_eq!((count_all(directory.path(), "tombstones"), count_all(directory.path(), "due")), (1, 0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_heard_in_time_leaves_no_time_behind() {
+    let directory = directory();
+    let local = open(directory.path(), Duration::from_secs(3_600), Duration::from_secs(3_600));
+    let backbone = local.backbone();
+    subscribe(&backbone, "bob", "news").await;
+    for _ in 0..3 {
+        // Retained as well, each in the place of the one before.
+        say(&backbone, "heard", Some(3_600)).await;
+    }
+    let key = session("bob");
+    let owner = soon(backbone.sessions.take_over(&key, Start::Resume, &LASTING, UnixMs(1))).await.expect("taken");
+    let page = soon(backbone.topics.read_queue(&key, Seq::ZERO, super::EVERYTHING)).await.expect("readable");
+    let dequeued: Vec<_> = page.entries.iter().map(|entry| entry.seq).collect();
+    assert_eq!(dequeued.len(), 3);
+    let moves = CursorMoves { dequeued, ..CursorMoves::default() };
+    soon(backbone.sessions.save_cursors(&key, owner.epoch, &moves)).await.expect("saved");
+    soon(local.shut_down()).await;
+    assert_eq!(count_all(directory.path(), "due"), 1, "of what is still retained");
+}
+
 async fn acknowledge_late(backbone: &Backbone, name: &str, tx: &TxId) {
     let key = session(name);
     let owner = soon(backbone.sessions.take_over(&key, Start::Resume, &LASTING, UnixMs(2))).await.expect("taken");
