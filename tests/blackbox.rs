@@ -19,6 +19,7 @@ mod operator;
 mod ordinary;
 mod power_cut;
 mod queues;
+mod quotas;
 mod recovery;
 mod retained;
 mod scenarios;

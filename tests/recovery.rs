@@ -46,7 +46,7 @@ fn quorate(arguments: &[&str]) -> Output {
 }
 
 /// What `quorate serve` says where it does not start.
-fn does_not_start(stage: &Stage) -> String {
+pub fn does_not_start(stage: &Stage) -> String {
     let config = stage.broker().config_path();
     let output = quorate(&["serve", "-c", config.to_str().expect("text")]);
     assert_eq!(output.status.code(), Some(1));
