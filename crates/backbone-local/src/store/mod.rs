@@ -10,6 +10,7 @@ mod keys;
 mod log;
 mod opening;
 mod records;
+mod retained;
 mod sealing;
 mod shared;
 #[cfg(test)]
@@ -41,10 +42,11 @@ pub(crate) use log::PageRequest;
 pub(crate) use opening::{Restore, StoreOptions, Vault};
 pub(crate) use records::{Body, PresenceValue, Resident, SessionValue};
 use records::{ProgressRecord, decode, decode_slot};
+pub(crate) use retained::{RetainedValue, WillValue};
 pub(crate) use sealing::DataKey;
 pub use sealing::{MasterKey, MasterKeyError};
 pub(crate) use shared::SharedStore;
-pub(crate) use topics::{Contents, QueueHead, QueueId, QueueValue, QueuedSize, RetainedValue, Slice, WillValue};
+pub(crate) use topics::{Contents, QueueHead, QueueId, QueueValue, QueuedSize, Slice};
 pub(crate) use usage::Usage;
 
 use crate::OpenError;

@@ -1,4 +1,5 @@
-//! Ordinary topics in the store: messages and how many queues refer to them, queues, what is retained, wills.
+//! Ordinary topics in the store: messages and how many queues refer to them, and the queues. (What is retained, and wills:
+//! `retained`.)
 //!
 //! A queue has a number of its own, not the session's name: a session that starts anew gets another, so that what is left
 //! of the old one can be taken away in slices.
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_backbone::ReadLimit;
-use quorate_domain::{Manner, OrdinaryMessage, QueuePage, Queued, Seq, SessionKey, UnixMs, Volume, WaitingWill, Will};
+use quorate_domain::{Manner, OrdinaryMessage, QueuePage, Queued, Seq, SessionKey, UnixMs, Volume};
 use serde::{Deserialize, Serialize};
 
 use super::families::Family;
@@ -98,54 +99,12 @@ pub(crate) struct QueueHead {
     pub(crate) is_shared: bool,
 }
 
-/// A message that is retained.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct RetainedValue {
-    /// Grows from one retained message to the next, whatever their topics.
-    pub(crate) number: u64,
-    pub(crate) message: OrdinaryMessage,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredRetained {
-    number: u64,
-    /// Of the payload.
-    bytes: u64,
-    ends_at: Option<UnixMs>,
-    /// A sealed record.
-    message: Bytes,
-}
-
-/// What a retained message takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RetainedSize {
-    /// Of its payload.
-    pub(crate) bytes: u64,
-    pub(crate) number: u64,
-    pub(crate) ends_at: Option<UnixMs>,
-}
-
-/// A will and the session that left it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct WillValue {
-    pub(crate) epoch: u64,
-    pub(crate) will: Will,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredWill {
-    epoch: u64,
-    delay_s: u32,
-    /// A sealed record.
-    will: Bytes,
-}
-
 impl Vault {
-    fn seal(&self, number: u64, family: Family, key: &[u8], plain: Vec<u8>) -> Result<Vec<u8>, StoreFault> {
+    pub(super) fn seal(&self, number: u64, family: Family, key: &[u8], plain: Vec<u8>) -> Result<Vec<u8>, StoreFault> {
         seal_record(self.ordinary.as_ref(), number, &bound_to(family, key), plain)
     }
 
-    fn open(&self, number: u64, family: Family, key: &[u8], record: &[u8]) -> Result<Vec<u8>, StoreFault> {
+    pub(super) fn open(&self, number: u64, family: Family, key: &[u8], record: &[u8]) -> Result<Vec<u8>, StoreFault> {
         open_record(self.ordinary.as_ref(), number, &bound_to(family, key), record)
     }
 }
@@ -216,34 +175,6 @@ impl Batch {
     pub(crate) fn delete_queue_head(&mut self, queue: QueueId) {
         self.delete(Family::Queue, keys::queued(queue, Seq::ZERO));
     }
-
-    pub(crate) fn put_retained(&mut self, vault: &Vault, value: &RetainedValue) -> Result<(), StoreFault> {
-        let key = keys::retained(&value.message.topic);
-        let stored = StoredRetained {
-            number: value.number,
-            bytes: value.message.payload.len() as u64,
-            ends_at: value.message.properties.ends_at(value.message.at),
-            message: vault.seal(value.number, Family::Retained, &key, encode(&value.message))?.into(),
-        };
-        self.put(Family::Retained, key, encode(&stored));
-        Ok(())
-    }
-
-    pub(crate) fn delete_retained(&mut self, topic: &str) {
-        self.delete(Family::Retained, keys::retained(topic));
-    }
-
-    pub(crate) fn put_will(&mut self, vault: &Vault, key: &SessionKey, value: &WillValue) -> Result<(), StoreFault> {
-        let key = keys::session(key);
-        let will = vault.seal(value.epoch, Family::Wills, &key, encode(&value.will))?.into();
-        let stored = StoredWill { epoch: value.epoch, delay_s: value.will.delay_s, will };
-        self.put(Family::Wills, key, encode(&stored));
-        Ok(())
-    }
-
-    pub(crate) fn delete_will(&mut self, key: &SessionKey) {
-        self.delete(Family::Wills, keys::session(key));
-    }
 }
 
 impl Store {
@@ -277,18 +208,6 @@ impl Store {
             StoredContents::Kept(id) => Contents::Kept(id),
         };
         Ok(QueueValue { prev, manner, bytes, ends_at, contents })
-    }
-
-    pub(super) fn retained_value(&self, key: &[u8], value: &[u8]) -> Result<RetainedValue, StoreFault> {
-        let StoredRetained { number, message, .. } = decode("retained message", value)?;
-        let message = self.vault.open(number, Family::Retained, key, &message)?;
-        Ok(RetainedValue { number, message: decode("retained message", &message)? })
-    }
-
-    pub(super) fn will_value(&self, key: &[u8], value: &[u8]) -> Result<WillValue, StoreFault> {
-        let StoredWill { epoch, will, .. } = decode("will", value)?;
-        let will = self.vault.open(epoch, Family::Wills, key, &will)?;
-        Ok(WillValue { epoch, will: decode("will", &will)? })
     }
 
     /// What is known of a queue as a whole; nothing where it never held anything.
@@ -365,33 +284,6 @@ impl Store {
         Ok(page)
     }
 
-    /// What is retained for a topic.
-    pub(crate) fn retained(&self, topic: &str) -> Result<Option<RetainedValue>, StoreFault> {
-        let key = keys::retained(topic);
-        let value = self.get(Family::Retained, &key)?;
-        value.map(|value| self.retained_value(&key, &value)).transpose()
-    }
-
-    /// What is retained for the topics that begin with `prefix` and come after `after`, in the order of the topics.
-    pub(crate) fn retained_slice(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: ReadLimit,
-    ) -> Result<Slice<RetainedValue>, StoreFault> {
-        let from = after.map_or_else(|| keys::retained(prefix), |topic| keys::after(&keys::retained(topic)));
-        self.slice(Family::Retained, &from, &keys::retained_end(prefix), limit, |key, value| {
-            self.retained_value(key, value)
-        })
-    }
-
-    /// The length of what is retained for a topic, its number, and when it would go by itself; without opening it.
-    pub(crate) fn retained_size(&self, topic: &str) -> Result<Option<RetainedSize>, StoreFault> {
-        let Some(value) = self.get(Family::Retained, &keys::retained(topic))? else { return Ok(None) };
-        let StoredRetained { number, bytes, ends_at, .. } = decode("retained message", &value)?;
-        Ok(Some(RetainedSize { bytes, number, ends_at }))
-    }
-
     /// All queues that ever held anything.
     pub(crate) fn queue_heads(&self) -> Result<Vec<(QueueId, QueueHead)>, StoreFault> {
         let mut heads = Vec::new();
@@ -415,24 +307,8 @@ impl Store {
         })
     }
 
-    /// The will of a session.
-    pub(crate) fn will(&self, key: &SessionKey) -> Result<Option<WillValue>, StoreFault> {
-        let key = keys::session(key);
-        let value = self.get(Family::Wills, &key)?;
-        value.map(|value| self.will_value(&key, &value)).transpose()
-    }
-
-    /// All wills: whose, of which epoch, and how long they wait.
-    pub(crate) fn wills(&self) -> Result<Vec<WaitingWill>, StoreFault> {
-        self.scan(Family::Wills, &[], &[], usize::MAX, |key, value| {
-            let key = keys::session_of(key).ok_or(StoreFault::Corrupt { kind: "key of a will" })?;
-            let StoredWill { epoch, delay_s, .. } = decode("will", value)?;
-            Ok(Some(WaitingWill { key, epoch, delay_s }))
-        })
-    }
-
     /// The records from `from` to before `end`, as many as the limit allows, and at least one where there is one.
-    fn slice<T>(
+    pub(super) fn slice<T>(
         &self,
         family: Family,
         from: &[u8],
